@@ -1,0 +1,24 @@
+//! What a node takes from its machine: time, randomness, threads, disk, tasks. One [`Host`] carries them all, so that
+//! a simulated node differs from a real one in a single value.
+
+mod blocking;
+mod clock;
+mod disk;
+mod durable;
+mod entropy;
+mod host;
+mod published;
+mod single_flight;
+mod stream;
+mod tasks;
+
+pub use blocking::Blocking;
+pub use clock::Clock;
+pub use disk::{Disk, File, RealDisk, Usage};
+pub use durable::{read_file, write_file};
+pub use entropy::Entropy;
+pub use host::Host;
+pub use published::{Published, Publisher};
+pub use single_flight::{Flight, Lead, SingleFlight};
+pub use stream::{BoxFuture, ByteStream, StreamError};
+pub use tasks::{Drain, Tasks};

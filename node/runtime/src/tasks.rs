@@ -1,0 +1,43 @@
+use std::{future::Future, time::Duration};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
+
+/// Named tasks that are told to finish and waited for. The only way to spawn.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    drain: Drain,
+}
+
+/// Resolves when the node begins to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Drain(CancellationToken);
+
+impl Drain {
+    /// Cancel safe.
+    pub async fn begun(&self) {
+        self.0.cancelled().await;
+    }
+
+    pub fn is_begun(&self) -> bool {
+        self.0.is_cancelled()
+    }
+}
+
+impl Tasks {
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn(task.instrument(tracing::debug_span!("task", name)));
+    }
+
+    pub fn drain(&self) -> Drain {
+        self.drain.clone()
+    }
+
+    /// Asks every task to finish; `false` when some had not by `deadline`.
+    pub async fn finish(&self, deadline: Duration) -> bool {
+        self.drain.0.cancel();
+        self.tracker.close();
+        tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok()
+    }
+}
