@@ -1,0 +1,64 @@
+//! Who asks and what for.
+
+use std::fmt;
+
+use flotilla_base::Timestamp;
+use flotilla_oci::Name;
+use serde::{Deserialize, Serialize};
+
+use crate::Sealed;
+
+/// `arn:aws:iam::<account>:root`, `…:user/<name>`; anonymous callers have [`PrincipalArn::anonymous`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PrincipalArn(pub String);
+
+impl PrincipalArn {
+    pub fn root(account_id: &str) -> Self {
+        Self(format!("arn:aws:iam::{account_id}:root"))
+    }
+
+    /// A principal of its own that no ARN of IAM can spell, so that `*` in a policy does not mean it.
+    pub fn anonymous() -> Self {
+        Self("anonymous".into())
+    }
+
+    pub fn is_anonymous(&self) -> bool {
+        self.0 == "anonymous"
+    }
+
+    /// The node itself, doing what the state asks of it.
+    pub fn system() -> Self {
+        Self("system".into())
+    }
+}
+
+impl fmt::Display for PrincipalArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A long-lived credential.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessKey {
+    pub id: String,
+    pub principal: PrincipalArn,
+    /// Sealed under the purpose `access-key`.
+    pub secret: Sealed,
+    /// Rises when the key is disabled or its principal revoked: tokens of an earlier generation are dead.
+    pub generation: u64,
+    pub enabled: bool,
+    pub created_at: Timestamp,
+}
+
+/// `ecr:BatchGetImage`, `flotilla:GetStatus`, …
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Action(pub &'static str);
+
+/// What an action is done to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource {
+    Registry,
+    Repository(Name),
+    Cluster,
+}
