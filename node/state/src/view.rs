@@ -1,0 +1,48 @@
+use std::sync::Arc;
+
+use flotilla_base::{
+    LogIndex,
+    store::{Rows, Store, StoreError},
+};
+use flotilla_registry::{Settings, cache_rule::CacheRules, template::Templates};
+
+use crate::{Changes, Meta, Tables};
+
+/// The replicated state as this node sees it; a new one is published after every batch. The small part (rules,
+/// templates, settings) is parsed, immutable and shared, so that a decision costs no lookup and no lock. The large part
+/// is behind [`View::tables`], which may be newer than `applied`, never older.
+#[derive(Clone)]
+pub struct View {
+    pub applied: LogIndex,
+    pub meta: Meta,
+    pub rules: Arc<CacheRules>,
+    pub templates: Arc<Templates>,
+    pub settings: Arc<Settings>,
+    /// An installed snapshot comes with another store; views of before keep theirs until they are dropped.
+    store: Arc<dyn Store>,
+}
+
+impl View {
+    /// # Errors
+    /// When the store fails or holds what this program cannot read.
+    pub fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        todo!()
+    }
+
+    pub fn tables(&self) -> Tables<'_> {
+        let rows: &dyn Rows = &*self.store;
+        Tables::of(rows)
+    }
+
+    /// The view after a batch; what did not change is shared with this one.
+    ///
+    /// # Errors
+    /// As [`View::load`].
+    pub fn after(&self, applied: LogIndex, changes: Changes) -> Result<Self, StoreError> {
+        todo!()
+    }
+
+    pub fn is_founded(&self) -> bool {
+        self.meta.cluster.is_some()
+    }
+}
