@@ -1,0 +1,97 @@
+use std::{io, sync::Arc, time::Duration};
+
+use flotilla_base::ByteLen;
+
+/// Why an upstream gave no answer that can be used. `host` is the upstream's canonical name.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// 404 or 410: what was asked for is definitely not there.
+    #[error("{host} does not have it")]
+    NotFound { host: Arc<str> },
+    /// 401, or the token service refused us.
+    #[error("{host} refuses our credentials, or wants some: {reason}")]
+    Unauthorized { host: Arc<str>, reason: &'static str },
+    /// 403.
+    #[error("{host} denies this to our account")]
+    Denied { host: Arc<str> },
+    /// 429.
+    #[error("{host} throttles us")]
+    Throttled { host: Arc<str>, retry_after: Option<Duration> },
+    /// Not reached, timed out, cut, or answered 5xx.
+    #[error("{host} is not available")]
+    Unavailable {
+        host: Arc<str>,
+        #[source]
+        source: HttpError,
+    },
+    /// Too many requests of ours are under way there already.
+    #[error("{host} is busy with other requests of this node")]
+    Busy { host: Arc<str> },
+    /// It failed too often of late; nothing was sent.
+    #[error("{host} failed repeatedly and is left alone for {retry_after:?}")]
+    CircuitOpen { host: Arc<str>, retry_after: Duration },
+    #[error("{host} does not answer like a registry: {reason}")]
+    NotARegistry { host: Arc<str>, reason: &'static str },
+    /// An answer that breaks the distribution spec or HTTP.
+    #[error("{host} gave an answer that cannot be used: {reason}")]
+    Malformed { host: Arc<str>, reason: &'static str },
+    /// A status that means nothing here.
+    #[error("{host} answered with the unexpected status {status}")]
+    Status { host: Arc<str>, status: u16 },
+    /// The bytes are not those that the digest, or an earlier answer, promised.
+    #[error("{host} gave other content than it promised: {reason}")]
+    Mismatch { host: Arc<str>, reason: &'static str },
+    #[error("{host} gave more than the {limit} that are accepted")]
+    TooLarge { host: Arc<str>, limit: ByteLen },
+    /// A redirect, realm or address that our rules forbid to follow.
+    #[error("{host} sends us to {target}, which is refused: {reason}")]
+    Blocked { host: Arc<str>, target: Arc<str>, reason: &'static str },
+}
+
+/// What failed below the meaning of an answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum HttpError {
+    #[error("cannot resolve {target}")]
+    Resolve {
+        target: Arc<str>,
+        #[source]
+        source: Arc<io::Error>,
+    },
+    #[error("cannot connect to {target}")]
+    Connect {
+        target: Arc<str>,
+        #[source]
+        source: Arc<io::Error>,
+    },
+    #[error("TLS handshake with {target} failed")]
+    Tls {
+        target: Arc<str>,
+        #[source]
+        source: Arc<io::Error>,
+    },
+    #[error("no connection to {target} in time")]
+    ConnectTimeout { target: Arc<str> },
+    #[error("address {address} of {target} is refused for a redirect")]
+    Address { target: Arc<str>, address: std::net::IpAddr },
+    #[error("{target} sent no response in time")]
+    HeadTimeout { target: Arc<str> },
+    #[error("{target} sent nothing for too long in the middle of a body")]
+    Stalled { target: Arc<str> },
+    #[error("connection to {target} was cut")]
+    Cut {
+        target: Arc<str>,
+        #[source]
+        source: Arc<hyper::Error>,
+    },
+    #[error("{target} ended a body early")]
+    Short { target: Arc<str> },
+    #[error("{target} answered with status {status}")]
+    Status { target: Arc<str>, status: u16 },
+}
+
+impl UpstreamError {
+    /// The upstream said for certain that what was asked for does not exist; anything else says nothing about it.
+    pub fn is_definite_absence(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+}
