@@ -1,0 +1,34 @@
+use std::net::IpAddr;
+
+use flotilla_base::RequestId;
+use flotilla_registry::access::{Action, PrincipalArn};
+use flotilla_state::IdempotencyKey;
+
+/// Who asks, as the door has established it.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub principal: PrincipalArn,
+    pub source_ip: Option<IpAddr>,
+    pub request: RequestId,
+    /// The region of the caller's signature scope; a label in replies (`requirements.md` A). `None` on `/v2`.
+    pub region: Option<String>,
+    /// The client's own mark of this call over its retries.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+/// Proof that `caller` may do `action` to what it was asked for. Only [`crate::Access::allow`] makes one.
+#[derive(Clone, Copy, Debug)]
+pub struct Permit<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) action: Action,
+}
+
+impl Permit<'_> {
+    pub fn caller(&self) -> &Caller {
+        self.caller
+    }
+
+    pub fn action(&self) -> Action {
+        self.action
+    }
+}

@@ -1,0 +1,39 @@
+use std::sync::Arc;
+
+use flotilla_base::LogIndex;
+use flotilla_consensus::Consensus;
+use flotilla_registry::access::PrincipalArn;
+use flotilla_state::{Op, Outcome};
+
+use crate::{Parts, Permit, ServiceError};
+
+/// The one way to change state: says who, and makes a client's retry harmless.
+#[derive(Clone)]
+pub struct Proposer {
+    consensus: Arc<Consensus>,
+}
+
+impl Proposer {
+    pub fn new(parts: &Parts) -> Self {
+        Self { consensus: parts.consensus.clone() }
+    }
+
+    /// Returns after commit and local apply.
+    pub async fn propose(&self, permit: Permit<'_>, op: Op) -> Result<Outcome, ServiceError> {
+        let caller = permit.caller();
+        let outcome = self.consensus.propose(&caller.principal, caller.idempotency.clone(), op).await?;
+        tracing::info!(principal = %caller.principal, action = permit.action().0, request_id = %caller.request, "changed");
+        Ok(outcome)
+    }
+
+    /// What the node does on its own account: imports, links, counters.
+    pub async fn propose_as_node(&self, op: Op) -> Result<Outcome, ServiceError> {
+        Ok(self.consensus.propose(&PrincipalArn::system(), None, op).await?)
+    }
+
+    /// After it, what any node had acknowledged before is in the local tables. Asked before every "no".
+    pub async fn barrier(&self) -> Result<LogIndex, ServiceError> {
+        let barrier = self.consensus.read_barrier().await;
+        barrier.map_err(|unavailable| ServiceError::Unavailable { retry_after: unavailable.retry_after })
+    }
+}
