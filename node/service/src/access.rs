@@ -67,7 +67,7 @@ impl Access {
     }
 
     /// The password of `docker login` for this principal; contains no colon.
-    pub fn login_token(&self, permit: Permit<'_>, access_key_id: &str) -> Result<IssuedToken, ServiceError> {
+    pub fn login_token(&self, permit: Permit<'_>) -> Result<IssuedToken, ServiceError> {
         todo!()
     }
 

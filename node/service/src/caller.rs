@@ -8,6 +8,8 @@ use flotilla_state::IdempotencyKey;
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub principal: PrincipalArn,
+    /// The access key that signed the call; `None` for tokens and anonymous callers.
+    pub access_key: Option<String>,
     pub source_ip: Option<IpAddr>,
     pub request: RequestId,
     /// The region of the caller's signature scope; a label in replies (`requirements.md` A). `None` on `/v2`.
