@@ -1,9 +1,15 @@
 use std::{
     fs, io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+use rustix::io::{Errno, ReadWriteFlags};
+
+mod memory;
+
+pub use memory::{Fault, MemoryDisk};
 
 /// The file system as stores and durable files use it. Called inside [`crate::Blocking`] only, but for the start of a
 /// node.
@@ -14,8 +20,13 @@ pub trait Disk: Send + Sync + 'static {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// With its parents; nothing when it exists.
+    /// As [`Disk::create`], readable by its owner only; the file must not exist.
+    fn create_private(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// With its parents, durable on return; nothing when it exists.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// As [`Disk::create_dir`]; what it creates is open to its owner only.
+    fn create_private_dir(&self, path: &Path) -> io::Result<()>;
+    fn stat(&self, path: &Path) -> io::Result<Stat>;
     /// Names of the plain files in `path`, unordered.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
     /// Makes names in `path` survive loss of power.
@@ -28,6 +39,8 @@ pub trait Disk: Send + Sync + 'static {
 pub trait File: Send + Sync {
     /// Reads at most `into.len()` bytes; 0 at the end.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+    /// As [`File::read_at`] when the bytes are in memory; `None` when the read would wait for a device.
+    fn read_cached(&self, offset: u64, into: &mut [u8]) -> io::Result<Option<usize>>;
     /// Writes all of `bytes`.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     fn set_len(&self, len: u64) -> io::Result<()>;
@@ -44,8 +57,35 @@ pub struct Usage {
     pub free_inodes: u64,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    pub len_bytes: u64,
+    /// Permission bits.
+    pub mode: u32,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct RealDisk;
+
+/// Creates what is missing of `path`, top down, and syncs the folder above each, so that the names last.
+fn create_dirs(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let above = match path.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => return Ok(()),
+    };
+    create_dirs(above, mode)?;
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => fs::File::open(above)?.sync_all(),
+    }
+}
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -54,6 +94,10 @@ impl Disk for RealDisk {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         Ok(Arc::new(fs::File::options().read(true).write(true).create(true).truncate(true).open(path)?))
+    }
+
+    fn create_private(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(fs::File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -65,7 +109,16 @@ impl Disk for RealDisk {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        create_dirs(path, 0o777)
+    }
+
+    fn create_private_dir(&self, path: &Path) -> io::Result<()> {
+        create_dirs(path, 0o700)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        let found = fs::metadata(path)?;
+        Ok(Stat { len_bytes: found.len(), mode: found.permissions().mode() & 0o7777 })
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
@@ -98,6 +151,16 @@ impl File for fs::File {
         FileExt::read_at(self, into, offset)
     }
 
+    fn read_cached(&self, offset: u64, into: &mut [u8]) -> io::Result<Option<usize>> {
+        let mut into = [io::IoSliceMut::new(into)];
+        match rustix::io::preadv2(self, &mut into, offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(Some(read)),
+            // Not in the page cache, or a file system that cannot tell.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         FileExt::write_all_at(self, bytes, offset)
     }
@@ -112,5 +175,37 @@ impl File for fs::File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_files_and_folders_are_closed_to_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a/b");
+        RealDisk.create_private_dir(&folder).unwrap();
+        RealDisk.create_private(&folder.join("x")).unwrap();
+        assert_eq!(RealDisk.stat(&folder).unwrap().mode & 0o77, 0);
+        assert_eq!(RealDisk.stat(&folder.join("x")).unwrap().mode, 0o600);
+        let again = RealDisk.create_private(&folder.join("x"));
+        assert_eq!(
+            again.err().unwrap().kind(),
+            io::ErrorKind::AlreadyExists,
+            "a file that others opened is not reused"
+        );
+    }
+
+    #[test]
+    fn a_cached_read_gives_the_bytes_or_says_that_it_would_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RealDisk.create(&dir.path().join("x")).unwrap();
+        file.write_at(0, b"hello").unwrap();
+        let mut into = [0; 8];
+        if let Some(read) = file.read_cached(1, &mut into).unwrap() {
+            assert_eq!(&into[..read], b"ello");
+        }
     }
 }

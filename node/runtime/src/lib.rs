@@ -14,8 +14,8 @@ mod tasks;
 
 pub use blocking::Blocking;
 pub use clock::Clock;
-pub use disk::{Disk, File, RealDisk, Usage};
-pub use durable::{read_file, write_file};
+pub use disk::{Disk, Fault, File, MemoryDisk, RealDisk, Stat, Usage};
+pub use durable::{read_file, write_file, write_private_file};
 pub use entropy::Entropy;
 pub use host::Host;
 pub use published::{Published, Publisher};
