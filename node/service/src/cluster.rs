@@ -1,28 +1,48 @@
-//! What the node says about itself and its cluster.
+//! What the node says about itself, and the settings of the account.
 
-use flotilla_base::{ByteLen, ClusterId, NodeId, Timestamp};
+use std::sync::Arc;
 
-use crate::{Parts, Permit, ServiceError};
+use flotilla_base::{ByteLen, Timestamp};
+use flotilla_consensus::Consensus;
+use flotilla_registry::RepositoryCreation;
+use flotilla_runtime::Published;
+use flotilla_state::{Op, View};
+use flotilla_storage::BlobStore;
+use flotilla_transfer::Transfer;
+use flotilla_upstream::Upstreams;
 
-pub struct Cluster {}
+use crate::{NodeIdentity, Parts, Permit, ServiceError, proposer::Proposer};
+
+/// Account settings with a default that AWS answers for an account that never set them (`ecr-api.md` §6).
+const DEFAULT_SETTINGS: [(&str, &str); 3] =
+    [("BASIC_SCAN_TYPE_VERSION", "AWS_NATIVE"), ("REGISTRY_POLICY_SCOPE", "V2"), ("BLOB_MOUNTING", "DISABLED")];
+
+const REPOSITORY_CREATION: &str = "PULL_THROUGH_REPOSITORY_CREATION";
+
+pub struct Cluster {
+    node: NodeIdentity,
+    started_at: Timestamp,
+    view: Published<View>,
+    consensus: Arc<Consensus>,
+    transfer: Arc<Transfer>,
+    upstreams: Upstreams,
+    blobs: BlobStore,
+    proposer: Proposer,
+}
 
 #[derive(Clone, Debug)]
 pub struct NodeStatus {
-    pub version: &'static str,
-    pub node: NodeId,
-    pub name: String,
-    pub cluster: ClusterId,
-    pub region: String,
+    pub node: NodeIdentity,
     pub started_at: Timestamp,
     pub raft: flotilla_consensus::Status,
     pub storage: flotilla_storage::BlobUsage,
     pub counts: Counts,
-    /// Host, whether its circuit is open.
+    /// Hosts of the rules, and whether their circuit is open.
     pub upstreams: Vec<(String, bool)>,
     pub fills_in_flight: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub rules: u64,
     pub templates: u64,
@@ -30,35 +50,91 @@ pub struct Counts {
 }
 
 impl Cluster {
-    pub(crate) fn new(parts: &Parts) -> Self {
-        todo!()
+    pub(crate) fn new(parts: &Parts, proposer: Proposer) -> Self {
+        Self {
+            node: parts.node.clone(),
+            started_at: parts.host.clock.now(),
+            view: parts.view.clone(),
+            consensus: parts.consensus.clone(),
+            transfer: parts.transfer.clone(),
+            upstreams: parts.upstreams.clone(),
+            blobs: parts.blobs.clone(),
+            proposer,
+        }
     }
 
-    pub fn status(&self, permit: Permit<'_>) -> Result<NodeStatus, ServiceError> {
-        todo!()
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn status(&self, _: Permit<'_>) -> Result<NodeStatus, ServiceError> {
+        let view = self.view.load();
+        let mut hosts: Vec<_> = view.rules.iter().map(|rule| rule.upstream_host.clone()).collect();
+        hosts.sort();
+        hosts.dedup();
+        let upstreams = hosts.into_iter().map(|host| {
+            let open = self.upstreams.circuit_open(&host);
+            (host, open)
+        });
+        Ok(NodeStatus {
+            node: self.node.clone(),
+            started_at: self.started_at,
+            raft: self.consensus.status(),
+            storage: self.blobs.usage(),
+            counts: Counts {
+                rules: view.rules.iter().count() as u64,
+                templates: view.templates.iter().count() as u64,
+                repositories: view.tables().repository_count()?,
+            },
+            upstreams: upstreams.collect(),
+            fills_in_flight: self.transfer.fills_in_flight(),
+        })
+    }
+
+    /// What the node's own log and health show without a caller.
+    pub fn raft(&self) -> flotilla_consensus::Status {
+        self.consensus.status()
     }
 
     /// This node can serve what it holds: neither leader, quorum, upstream nor peers are asked (`requirements.md` A).
-    /// `Err` says why not.
-    pub fn ready(&self) -> Result<(), String> {
-        todo!()
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        if self.view.load().is_founded() { Ok(()) } else { Err("no cluster is founded here yet") }
     }
 
     pub fn account_id(&self) -> String {
-        todo!()
+        self.view.load().settings.account_id.clone()
     }
 
     pub fn home_region(&self) -> String {
-        todo!()
+        self.view.load().settings.home_region.clone()
     }
 
-    /// Sets an account setting.
+    /// What blobs may take on this node.
+    pub fn storage_limit(&self) -> ByteLen {
+        self.blobs.usage().max
+    }
+
+    /// # Errors
+    /// `Refused(BadSetting)` for an unknown name or value.
     pub async fn put_setting(&self, permit: Permit<'_>, name: &str, value: &str) -> Result<(), ServiceError> {
-        todo!()
+        let op = Op::PutAccountSetting { name: name.to_owned(), value: value.to_owned() };
+        self.proposer.propose(permit, op).await?;
+        Ok(())
     }
 
     /// The stored value, or the default of a known setting; `None` for an unknown one.
-    pub fn setting(&self, permit: Permit<'_>, name: &str) -> Result<Option<String>, ServiceError> {
-        todo!()
+    pub fn setting(&self, _: Permit<'_>, name: &str) -> Option<String> {
+        let settings = self.view.load().settings.clone();
+        if name == REPOSITORY_CREATION {
+            let value = match settings.repository_creation {
+                RepositoryCreation::Defaults => "DEFAULTS",
+                RepositoryCreation::TemplateRequired => "TEMPLATE_REQUIRED",
+            };
+            return Some(value.to_owned());
+        }
+        let default =
+            || DEFAULT_SETTINGS.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        settings.account_settings.get(name).cloned().or_else(default)
     }
 }

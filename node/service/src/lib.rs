@@ -10,7 +10,6 @@ mod caller;
 mod cluster;
 mod error;
 mod images;
-mod metrics;
 mod parts;
 mod proposer;
 mod pull;
@@ -20,11 +19,13 @@ mod services;
 mod templates;
 mod token;
 
-pub use access::{Access, AccessConfig, Anonymous, Credential, IssuedToken, SignInError, SignInFailure};
+pub use access::{
+    ACCESS_KEY_PURPOSE, Access, AccessConfig, Anonymous, Credential, IssuedToken, SignInError, SignInFailure,
+};
 pub use caller::{Caller, Permit};
 pub use cluster::{Cluster, Counts, NodeStatus};
 pub use error::ServiceError;
-pub use images::{HeldImage, ImageFilter, ImageView, Images, TagView};
+pub use images::{HeldImage, ImageFilter, ImageView, Images};
 pub use parts::{NodeIdentity, Parts};
 pub use pull::{Freshness, Pull, PullConfig, Refreshed, ServedBlob, ServedManifest, Source, Validation};
 pub use repositories::{NewRepository, Repositories};

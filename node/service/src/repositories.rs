@@ -4,13 +4,18 @@ use std::collections::BTreeMap;
 
 use flotilla_oci::Name;
 use flotilla_registry::{
-    Repository,
+    Refusal, Repository,
     repository::{Mutability, RepositorySettings},
 };
+use flotilla_runtime::Published;
+use flotilla_state::{Op, Outcome, View};
 
 use crate::{Parts, Permit, ServiceError, proposer::Proposer};
 
-pub struct Repositories {}
+pub struct Repositories {
+    view: Published<View>,
+    proposer: Proposer,
+}
 
 #[derive(Clone, Debug)]
 pub struct NewRepository {
@@ -20,50 +25,71 @@ pub struct NewRepository {
 
 impl Repositories {
     pub(crate) fn new(parts: &Parts, proposer: Proposer) -> Self {
-        todo!()
+        Self { view: parts.view.clone(), proposer }
     }
 
+    /// Uses no template: those are for repositories that nobody creates explicitly.
+    ///
+    /// # Errors
+    /// `Refused(RepositoryExists)`, `Refused(TooManyTags)`.
     pub async fn create(&self, permit: Permit<'_>, new: NewRepository) -> Result<Repository, ServiceError> {
-        todo!()
+        let NewRepository { name, settings } = new;
+        self.change(permit, Op::CreateRepository { name, settings: Box::new(settings) }).await
     }
 
     /// One repository; "no" only after a barrier.
-    pub async fn get(&self, permit: Permit<'_>, name: &Name) -> Result<Repository, ServiceError> {
-        todo!()
+    ///
+    /// # Errors
+    /// `Refused(NoRepository)`.
+    pub async fn get(&self, _: Permit<'_>, name: &Name) -> Result<Repository, ServiceError> {
+        find(&self.view, &self.proposer, name).await
     }
 
     /// Repositories after `after` in the order of their names, at most `limit`.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
     pub async fn list(
         &self,
-        permit: Permit<'_>,
+        _: Permit<'_>,
         after: Option<&Name>,
         limit: usize,
     ) -> Result<Vec<Repository>, ServiceError> {
-        todo!()
+        Ok(self.view.load().tables().repositories(after, limit)?)
     }
 
+    /// # Errors
+    /// `Refused(NoRepository)`, and without `force` `Refused(RepositoryNotEmpty)`.
     pub async fn delete(&self, permit: Permit<'_>, name: &Name, force: bool) -> Result<Repository, ServiceError> {
-        todo!()
+        self.change(permit, Op::DeleteRepository { name: name.clone(), force }).await
     }
 
+    /// # Errors
+    /// `Refused(NoRepository)`.
     pub async fn put_mutability(
         &self,
         permit: Permit<'_>,
         name: &Name,
         mutability: Mutability,
     ) -> Result<Repository, ServiceError> {
-        todo!()
+        self.change(permit, Op::PutMutability { name: name.clone(), mutability }).await
     }
 
+    /// # Errors
+    /// `Refused(NoRepository)`.
     pub async fn put_scan_on_push(
         &self,
         permit: Permit<'_>,
         name: &Name,
         scan_on_push: bool,
     ) -> Result<Repository, ServiceError> {
-        todo!()
+        self.change(permit, Op::PutScanOnPush { name: name.clone(), scan_on_push }).await
     }
 
+    /// Sets and removes resource tags; all of it or nothing.
+    ///
+    /// # Errors
+    /// `Refused(NoRepository)`, `Refused(TooManyTags)`.
     pub async fn tag(
         &self,
         permit: Permit<'_>,
@@ -71,6 +97,24 @@ impl Repositories {
         put: BTreeMap<String, String>,
         remove: Vec<String>,
     ) -> Result<(), ServiceError> {
-        todo!()
+        self.proposer.propose(permit, Op::TagRepository { name: name.clone(), put, remove }).await?;
+        Ok(())
     }
+
+    async fn change(&self, permit: Permit<'_>, op: Op) -> Result<Repository, ServiceError> {
+        match self.proposer.propose(permit, op).await? {
+            Outcome::Repository(repository) => Ok(*repository),
+            _ => Err(ServiceError::Unexpected("a change of a repository")),
+        }
+    }
+}
+
+/// One repository; "no" only after a barrier (13).
+pub(crate) async fn find(view: &Published<View>, proposer: &Proposer, name: &Name) -> Result<Repository, ServiceError> {
+    if let Some(repository) = view.load().tables().repository(name)? {
+        return Ok(repository);
+    }
+    proposer.barrier().await?;
+    let repository = view.load().tables().repository(name)?;
+    Ok(repository.ok_or_else(|| Refusal::NoRepository(name.clone()))?)
 }

@@ -1,9 +1,18 @@
 //! Pull through cache rules.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use flotilla_base::Timestamp;
 use flotilla_oci::Name;
-use flotilla_registry::{Prefix, cache_rule::CacheRule};
+use flotilla_registry::{
+    Prefix, Refusal,
+    cache_rule::{CacheRule, Origin},
+    template::Scenario,
+    upstream,
+};
+use flotilla_runtime::Published;
+use flotilla_state::{CacheRuleUpdate, Op, Outcome, View};
+use flotilla_transfer::Origins;
 use serde::Deserialize;
 
 use crate::{Parts, Permit, ServiceError, proposer::Proposer};
@@ -16,8 +25,6 @@ pub struct RulesConfig {
     /// speaks no TLS.
     pub allowed_upstreams: Vec<String>,
 }
-
-pub struct Rules {}
 
 /// A rule as a caller asks for it; constraints of the wire are checked by the door, meaning here.
 #[derive(Clone, Debug)]
@@ -43,26 +50,56 @@ pub struct Check {
     pub notes: Vec<String>,
 }
 
+pub struct Rules {
+    view: Published<View>,
+    origins: Arc<Origins>,
+    config: RulesConfig,
+    proposer: Proposer,
+}
+
 impl Rules {
     pub(crate) fn new(parts: &Parts, config: RulesConfig, proposer: Proposer) -> Self {
-        todo!()
+        Self { view: parts.view.clone(), origins: parts.origins.clone(), config, proposer }
     }
 
+    /// # Errors
+    /// `UnsupportedUpstream` for a host that is not allowed, `NoSecret`, `Invalid` for members that contradict each
+    /// other, `Refused(RuleExists)`.
     pub async fn create(&self, permit: Permit<'_>, new: NewCacheRule) -> Result<CacheRule, ServiceError> {
-        todo!()
+        let rule = self.read(new)?;
+        match self.proposer.propose(permit, Op::CreateCacheRule(Box::new(rule))).await? {
+            Outcome::Rule(rule) => Ok(*rule),
+            _ => Err(ServiceError::Unexpected("CreateCacheRule")),
+        }
     }
 
     /// The named rules in the order of the request, or every rule after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// `Refused(NoRule)` when a named one does not exist.
     pub async fn describe(
         &self,
-        permit: Permit<'_>,
+        _: Permit<'_>,
         prefixes: Option<&[Prefix]>,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<CacheRule>, ServiceError> {
-        todo!()
+        let Some(prefixes) = prefixes else {
+            let view = self.view.load();
+            let mut rules: Vec<_> =
+                view.rules.iter().filter(|rule| after.is_none_or(|after| rule.prefix.as_str() > after)).collect();
+            rules.sort_by(|a, b| a.prefix.as_str().cmp(b.prefix.as_str()));
+            return Ok(rules.into_iter().take(limit).cloned().collect());
+        };
+        let mut rules = Vec::with_capacity(prefixes.len());
+        for prefix in prefixes {
+            rules.push(self.get(prefix).await?);
+        }
+        Ok(rules)
     }
 
+    /// # Errors
+    /// `Refused(NoRule)`, `NoSecret`, `Invalid` when nothing would change.
     pub async fn update(
         &self,
         permit: Permit<'_>,
@@ -71,24 +108,162 @@ impl Rules {
         custom_role_arn: Option<String>,
         revalidate_after: Option<Duration>,
     ) -> Result<CacheRule, ServiceError> {
-        todo!()
+        self.get(prefix).await?;
+        require_secret(credential_arn.as_deref())?;
+        let update = CacheRuleUpdate { prefix: prefix.clone(), credential_arn, custom_role_arn, revalidate_after };
+        match self.proposer.propose(permit, Op::UpdateCacheRule(update)).await? {
+            Outcome::Rule(rule) => Ok(*rule),
+            _ => Err(ServiceError::Unexpected("UpdateCacheRule")),
+        }
     }
 
+    /// Cached repositories and images stay and are served; there is no more upstream traffic for them.
+    ///
+    /// # Errors
+    /// `Refused(NoRule)`.
     pub async fn delete(&self, permit: Permit<'_>, prefix: &Prefix) -> Result<CacheRule, ServiceError> {
-        todo!()
+        match self.proposer.propose(permit, Op::DeleteCacheRule { prefix: prefix.clone() }).await? {
+            Outcome::Rule(rule) => Ok(*rule),
+            _ => Err(ServiceError::Unexpected("DeleteCacheRule")),
+        }
     }
 
     /// Asks the upstream with the rule's credential; the inner `Err` says which step failed and why.
+    ///
+    /// # Errors
+    /// `Refused(NoRule)`; an upstream that does not answer is no error here.
     pub async fn validate(
         &self,
-        permit: Permit<'_>,
+        _: Permit<'_>,
         prefix: &Prefix,
     ) -> Result<(CacheRule, Result<(), String>), ServiceError> {
-        todo!()
+        let rule = self.get(prefix).await?;
+        // The name is not asked about: only the upstream itself is.
+        let any: Name = "library/any".parse().map_err(|_| ServiceError::Unexpected("a constant name"))?;
+        let verdict = match self.origins.resolve(&Origin { rule: prefix.clone(), name: any }) {
+            Err(error) => Err(format!("credential: {error}")),
+            Ok(resolved) => match resolved.upstream.probe().await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!("upstream {}: {}", rule.upstream_host, chain(&error))),
+            },
+        };
+        Ok((rule, verdict))
     }
 
     /// What `name` means, without asking anybody.
-    pub fn check(&self, permit: Permit<'_>, name: &Name) -> Result<Check, ServiceError> {
-        todo!()
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn check(&self, _: Permit<'_>, name: &Name) -> Result<Check, ServiceError> {
+        let view = self.view.load();
+        let target = view.rules.resolve(name);
+        let rule = target.origin.as_ref().and_then(|origin| view.rules.get(&origin.rule)).cloned();
+        let upstream_name = target.origin.map(|origin| origin.name);
+        let template =
+            view.templates.covering(name, Scenario::PullThroughCache).map(|template| template.prefix.clone());
+        let mut notes = Vec::new();
+        if let (Some(rule), Some(upstream_name)) = (&rule, &upstream_name) {
+            let rest = rule.prefix.rest(name).unwrap_or_default();
+            if upstream::is_docker_hub(&rule.upstream_host) && upstream_name.as_str() == format!("library/{rest}") {
+                notes.push(format!(
+                    "'{name}' and '{}/library/{rest}' are two repositories; their blobs are shared",
+                    rule.prefix
+                ));
+            }
+        } else {
+            notes.push("no cache rule covers this name: only what is here is served".to_owned());
+        }
+        let repository_exists = view.tables().repository(name)?.is_some();
+        Ok(Check { repository: target.repository, rule, upstream_name, template, repository_exists, notes })
     }
+
+    /// One rule; "no" only after a barrier.
+    async fn get(&self, prefix: &Prefix) -> Result<CacheRule, ServiceError> {
+        if let Some(rule) = self.view.load().rules.get(prefix) {
+            return Ok(rule.clone());
+        }
+        self.proposer.barrier().await?;
+        let view = self.view.load();
+        Ok(view.rules.get(prefix).cloned().ok_or_else(|| Refusal::NoRule(prefix.clone()))?)
+    }
+
+    fn read(&self, new: NewCacheRule) -> Result<CacheRule, ServiceError> {
+        let unsupported = || ServiceError::UnsupportedUpstream(new.upstream_url.clone());
+        let url = upstream::parse_url(&new.upstream_url).map_err(|_| unsupported())?;
+        if !self.allows(&url) {
+            return Err(unsupported());
+        }
+        let known = upstream::known(&url.host).map(|known| known.id);
+        if let (Some(sent), Some(known)) = (new.upstream_registry.as_deref(), known)
+            && sent != known
+        {
+            let why = format!("'{}' is the upstream registry '{known}', not '{sent}'", url.host);
+            return Err(ServiceError::Invalid { member: "upstreamRegistry", why });
+        }
+        let upstream_prefix = upstream_prefix(&new, url.prefix)?;
+        require_secret(new.credential_arn.as_deref())?;
+        Ok(CacheRule {
+            prefix: new.prefix,
+            upstream_url: new.upstream_url,
+            upstream_host: url.host,
+            upstream_prefix,
+            upstream_prefix_sent: new.upstream_prefix,
+            upstream_registry: new.upstream_registry.or(known.map(str::to_owned)),
+            credential_arn: new.credential_arn,
+            custom_role_arn: new.custom_role_arn,
+            // Stamped when it is applied.
+            created_at: Timestamp::default(),
+            updated_at: Timestamp::default(),
+            version: 0,
+            revalidate_after: new.revalidate_after,
+            is_default: new.is_default,
+        })
+    }
+
+    fn allows(&self, url: &upstream::UpstreamUrl) -> bool {
+        let listed = |plain: bool| {
+            self.config
+                .allowed_upstreams
+                .iter()
+                .filter_map(|entry| upstream::parse_url(entry).ok())
+                .any(|entry| entry.host == url.host && entry.plain == plain)
+        };
+        if url.plain { listed(true) } else { upstream::is_built_in(&url.host) || listed(false) || listed(true) }
+    }
+}
+
+/// What stands before a name at the upstream: the URL's path or the upstream prefix, not both.
+fn upstream_prefix(new: &NewCacheRule, path: Option<Name>) -> Result<Option<Name>, ServiceError> {
+    let invalid = |why: &str| ServiceError::Invalid { member: "upstreamRepositoryPrefix", why: why.to_owned() };
+    let sent = match new.upstream_prefix.as_deref() {
+        None => return Ok(path),
+        Some(sent) => sent.parse::<Prefix>().map_err(|_| invalid("must be a repository prefix or ROOT"))?,
+    };
+    match (sent, path) {
+        (_, Some(_)) => Err(invalid("must be absent when the upstream registry URL carries a path")),
+        (Prefix::Root, None) => Ok(None),
+        (Prefix::Below(_), None) if new.prefix == Prefix::Root => {
+            Err(invalid("must be absent or ROOT when the repository prefix is ROOT"))
+        }
+        (Prefix::Below(name), None) => Ok(Some(name)),
+    }
+}
+
+/// No secret exists until the Secrets Manager calls do, and a rule may name only one that exists.
+fn require_secret(arn: Option<&str>) -> Result<(), ServiceError> {
+    match arn {
+        Some(arn) => Err(ServiceError::NoSecret(arn.to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// An error with its causes, for a text that has no other place for them.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

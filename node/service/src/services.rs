@@ -36,7 +36,7 @@ impl Services {
             templates: Templates::new(parts, proposer.clone()),
             repositories: Repositories::new(parts, proposer.clone()),
             images: Images::new(parts, proposer, pull.clone()),
-            cluster: Cluster::new(parts),
+            cluster: Cluster::new(parts, proposer.clone()),
             pull,
         })
     }
