@@ -57,10 +57,13 @@ fn sled_error(operation: &'static str) -> impl Fn(sled::Error) -> StoreError {
     move |error| StoreError::Io { operation, source: error.into() }
 }
 
-/// sled panics on some damaged logs; the lock is ours alone, so nothing of the process is torn by it.
 fn open_db(dir: &Path) -> Result<sled::Db, StoreError> {
-    let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES);
-    match catch_unwind(AssertUnwindSafe(|| config.open())) {
+    caught(|| sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).open())
+}
+
+/// sled panics on some damaged logs. Nothing of ours is shared with it yet, so nothing is torn by that.
+fn caught(open: impl FnOnce() -> sled::Result<sled::Db>) -> Result<sled::Db, StoreError> {
+    match catch_unwind(AssertUnwindSafe(open)) {
         Ok(opened) => opened.map_err(sled_error("open the store")),
         Err(_) => Err(StoreError::Io { operation: "open the store", source: io::Error::other("sled panicked") }),
     }
