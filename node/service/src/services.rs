@@ -35,8 +35,8 @@ impl Services {
             rules: Rules::new(parts, config.rules, proposer.clone()),
             templates: Templates::new(parts, proposer.clone()),
             repositories: Repositories::new(parts, proposer.clone()),
-            images: Images::new(parts, proposer, pull.clone()),
-            cluster: Cluster::new(parts, proposer.clone()),
+            images: Images::new(parts, proposer.clone(), pull.clone()),
+            cluster: Cluster::new(parts, proposer),
             pull,
         })
     }

@@ -90,6 +90,11 @@ impl Transfer {
         todo!()
     }
 
+    /// Fills that run now.
+    pub fn fills_in_flight(&self) -> u64 {
+        todo!()
+    }
+
     /// Waits until a fill of `digest` that runs now has ended; `true` when the blob is sealed here.
     pub async fn sealed(&self, digest: &Digest) -> bool {
         todo!()
