@@ -4,7 +4,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
-use flotilla_base::{ByteLen, ClusterId, NodeId, OpId, Timestamp};
+use flotilla_base::{
+    ByteLen, ClusterId, NodeId, OpId, Timestamp,
+    codec::{self, CodecError},
+};
 use flotilla_oci::{Digest, MediaType, Name, Tag};
 use flotilla_registry::{
     NodeRecord, Prefix, Refusal, Repository,
@@ -22,6 +25,9 @@ pub const COMMAND_LIMIT: ByteLen = ByteLen::kib(64);
 
 /// Largest part of a staged manifest: with its head it fits into one entry.
 pub const PART_LIMIT: ByteLen = ByteLen::kib(48);
+
+/// The one format of entries that there is so far.
+pub(crate) const COMMAND_VERSION: u8 = 1;
 
 /// One log entry: operations that the leader took together and stamped with one time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -248,9 +254,16 @@ pub enum ImageDeletion {
 pub type Reply = Result<Outcome, Refusal>;
 
 impl CommandBatch {
+    /// One log entry.
+    ///
     /// # Errors
-    /// [`flotilla_base::codec::CodecError`], `TooLong` above [`COMMAND_LIMIT`].
-    pub fn encode(&self) -> Result<Bytes, flotilla_base::codec::CodecError> {
-        todo!()
+    /// [`CodecError`], `TooLong` above [`COMMAND_LIMIT`].
+    pub fn encode(&self) -> Result<Bytes, CodecError> {
+        let bytes = codec::encode(COMMAND_VERSION, self)?;
+        let len = ByteLen(bytes.len() as u64);
+        if len > COMMAND_LIMIT {
+            return Err(CodecError::TooLong { len, limit: COMMAND_LIMIT });
+        }
+        Ok(bytes.into())
     }
 }

@@ -8,10 +8,9 @@
 //! (5); an import moves a tag only from the version it was read at (14); a command that is not understood stops the
 //! node (18); state time never goes back (19).
 
-#![allow(clippy::todo, dead_code, unused_variables, unused_imports)]
-
 mod apply;
 mod command;
+mod format;
 mod hash;
 mod meta;
 mod overlay;
@@ -24,6 +23,7 @@ pub use command::{
     COMMAND_LIMIT, CacheRuleUpdate, Command, CommandBatch, Founding, IdempotencyKey, ImageDeletion, ImportImage,
     LinkBlob, Op, Outcome, PART_LIMIT, Reply, TagUpdate, TemplateSettingsUpdate, TemplateUpdate, Use,
 };
+pub use format::TABLES;
 pub use hash::StateHash;
 pub use meta::{CLUSTER_VERSION, Meta};
 pub use overlay::{Changes, Overlay};

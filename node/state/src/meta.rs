@@ -18,3 +18,12 @@ pub struct Meta {
     pub last_tag_version: u64,
     pub last_rule_version: u64,
 }
+
+/// How many rows there are, where a limit or an answer asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counters {
+    pub(crate) rules: u64,
+    pub(crate) templates: u64,
+    pub(crate) repositories: u64,
+    pub(crate) idempotency: u64,
+}

@@ -1,6 +1,9 @@
-use flotilla_base::{ByteLen, NodeId, Timestamp};
+use bytes::Bytes;
+use flotilla_base::{BootId, ByteLen, NodeId, Timestamp};
 use flotilla_oci::{Digest, MediaType};
 use serde::{Deserialize, Serialize};
+
+use crate::Outcome;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TagRecord {
@@ -52,4 +55,49 @@ pub enum Placement {
 pub struct LinkRecord {
     pub size: ByteLen,
     pub linked_at: Timestamp,
+}
+
+/// A piece of a manifest that waits for its import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StagedPart {
+    pub(crate) arrived_at: Timestamp,
+    pub(crate) bytes: Bytes,
+}
+
+/// The latest process of a node, as far as its operations tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Process {
+    pub(crate) boot: BootId,
+    /// Operations below it are answered or forgotten.
+    pub(crate) floor: u64,
+    /// Replies that are kept.
+    pub(crate) kept: u64,
+    pub(crate) last_at: Timestamp,
+}
+
+/// The success that a client's mark got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptOutcome {
+    pub(crate) at: Timestamp,
+    pub(crate) outcome: Outcome,
+}
+
+impl BlobRecord {
+    /// Nothing is known of it yet, and nothing holds it.
+    pub(crate) fn unknown() -> Self {
+        Self {
+            size: None,
+            links: 0,
+            cached_references: 0,
+            pushed_references: 0,
+            homes: Vec::new(),
+            unreferenced_since: None,
+            condemned: false,
+            placement: Placement::Cached,
+        }
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.links > 0 || self.cached_references > 0 || self.pushed_references > 0
+    }
 }

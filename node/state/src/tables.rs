@@ -1,15 +1,24 @@
 use bytes::Bytes;
 use flotilla_base::{
     LogIndex,
-    store::{Rows, StoreError},
+    store::{PAGE_ROWS, Row, Rows, StoreError, Table},
 };
 use flotilla_oci::{Digest, Name, Tag};
 use flotilla_registry::{
-    NodeRecord, Repository, Settings, access::AccessKey, cache_rule::CacheRules, image::ImageRecord,
+    NodeRecord, Prefix, Repository, Settings,
+    access::AccessKey,
+    cache_rule::{CacheRule, CacheRules},
+    image::ImageRecord,
     template::Templates,
 };
+use serde::de::DeserializeOwned;
 
-use crate::{BlobRecord, LinkRecord, ManifestRecord, Meta, StateHash, TagRecord};
+use crate::{
+    BlobRecord, LinkRecord, ManifestRecord, Meta, StateHash, TagRecord, format::*, meta::Counters, overlay::successor,
+};
+
+/// Rows that a walk over one image or tag reads at once.
+const WALK_ROWS: usize = 64;
 
 /// Typed queries over whatever holds the rows: the store, an overlay within `apply`, a frozen view for a snapshot.
 /// Lists are pages: at most `limit` (and never more than 1,000) after a key, in key order.
@@ -22,57 +31,60 @@ impl<'a> Tables<'a> {
     }
 
     pub fn meta(&self) -> Result<Meta, StoreError> {
-        todo!()
+        Ok(self.row(META, KEY_META)?.unwrap_or_default())
     }
 
     /// Index of the last applied log entry.
     pub fn applied(&self) -> Result<Option<LogIndex>, StoreError> {
-        todo!()
+        self.row(BOOKKEEPING, KEY_APPLIED)
     }
 
     /// What consensus wrote with the last batch that had something of its own.
     pub fn consensus_record(&self) -> Result<Option<Bytes>, StoreError> {
-        todo!()
+        let row = self.0.get(BOOKKEEPING, KEY_CONSENSUS)?;
+        row.map(|row| decode_verbatim(BOOKKEEPING, &row)).transpose()
     }
 
     pub fn hash(&self) -> Result<StateHash, StoreError> {
-        todo!()
+        Ok(self.row(BOOKKEEPING, KEY_HASH)?.unwrap_or_default())
     }
 
     pub fn settings(&self) -> Result<Settings, StoreError> {
-        todo!()
+        Ok(self.row(SETTINGS, KEY_SETTINGS)?.unwrap_or_default())
     }
 
     pub fn rules(&self) -> Result<CacheRules, StoreError> {
-        todo!()
+        Ok(self.all::<CacheRule>(CACHE_RULES)?.into_iter().collect())
     }
 
     pub fn templates(&self) -> Result<Templates, StoreError> {
-        todo!()
+        Ok(self.all(TEMPLATES)?.into_iter().collect())
     }
 
     pub fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
-        todo!()
+        self.all(NODES)
     }
 
     pub fn access_key(&self, id: &str) -> Result<Option<AccessKey>, StoreError> {
-        todo!()
+        self.row(ACCESS_KEYS, id.as_bytes())
     }
 
     pub fn repository(&self, name: &Name) -> Result<Option<Repository>, StoreError> {
-        todo!()
+        self.row(REPOSITORIES, name.as_str().as_bytes())
     }
 
     pub fn repositories(&self, after: Option<&Name>, limit: usize) -> Result<Vec<Repository>, StoreError> {
-        todo!()
+        let after = after.map(|name| name.as_str().as_bytes());
+        let rows = self.under(REPOSITORIES, &[], after, limit)?;
+        rows.iter().map(|(_, row)| decode_row(REPOSITORIES, row)).collect()
     }
 
     pub fn repository_count(&self) -> Result<u64, StoreError> {
-        todo!()
+        Ok(self.counters()?.repositories)
     }
 
     pub fn tag(&self, repository: &Name, tag: &Tag) -> Result<Option<TagRecord>, StoreError> {
-        todo!()
+        self.row(TAGS, &tag_key(repository, tag))
     }
 
     pub fn tags(
@@ -81,17 +93,24 @@ impl<'a> Tables<'a> {
         after: Option<&Tag>,
         limit: usize,
     ) -> Result<Vec<(Tag, TagRecord)>, StoreError> {
-        todo!()
+        let after = after.map(|tag| tag.as_str().as_bytes());
+        let rows = self.under(TAGS, &in_repository(repository), after, limit)?;
+        rows.iter().map(|(key, row)| Ok((read_tag(TAGS, key)?, decode_row(TAGS, row)?))).collect()
     }
 
     /// Tags that name `digest`, in order.
     pub fn tags_of(&self, repository: &Name, digest: &Digest) -> Result<Vec<Tag>, StoreError> {
-        todo!()
+        let mut tags = Vec::new();
+        self.walk(TAGS_BY_DIGEST, &under_digest(repository, digest), |key| {
+            tags.push(read_tag(TAGS_BY_DIGEST, key)?);
+            Ok(())
+        })?;
+        Ok(tags)
     }
 
     /// The manifest's link to this repository; what has none is not served through it.
     pub fn image(&self, repository: &Name, digest: &Digest) -> Result<Option<ImageRecord>, StoreError> {
-        todo!()
+        self.row(IMAGES, &digest_key(repository, digest))
     }
 
     pub fn images(
@@ -100,23 +119,109 @@ impl<'a> Tables<'a> {
         after: Option<&Digest>,
         limit: usize,
     ) -> Result<Vec<ImageRecord>, StoreError> {
-        todo!()
+        let after = after.map(Digest::key);
+        let rows = self.under(IMAGES, &in_repository(repository), after.as_deref(), limit)?;
+        rows.iter().map(|(_, row)| decode_row(IMAGES, row)).collect()
     }
 
     pub fn manifest(&self, digest: &Digest) -> Result<Option<ManifestRecord>, StoreError> {
-        todo!()
+        self.row(MANIFESTS, &digest.key())
     }
 
     /// Verbatim, as their digest names them. Ask [`Tables::image`] first.
     pub fn manifest_bytes(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
-        todo!()
+        let row = self.0.get(MANIFEST_BYTES, &digest.key())?;
+        row.map(|row| decode_verbatim(MANIFEST_BYTES, &row)).transpose()
     }
 
     pub fn blob(&self, digest: &Digest) -> Result<Option<BlobRecord>, StoreError> {
-        todo!()
+        self.row(BLOBS, &digest.key())
     }
 
     pub fn link(&self, repository: &Name, digest: &Digest) -> Result<Option<LinkRecord>, StoreError> {
-        todo!()
+        self.row(LINKS, &digest_key(repository, digest))
+    }
+
+    /// The rule that [`CacheRules::resolve`] would choose, without reading all of them.
+    pub(crate) fn covering_rule(&self, repository: &Name) -> Result<Option<CacheRule>, StoreError> {
+        let mut prefix = repository.as_str();
+        while let Some((parent, _)) = prefix.rsplit_once('/') {
+            if let Some(rule) = self.row(CACHE_RULES, parent.as_bytes())? {
+                return Ok(Some(rule));
+            }
+            prefix = parent;
+        }
+        self.row(CACHE_RULES, Prefix::Root.as_str().as_bytes())
+    }
+
+    /// Lists in this repository that name `child`.
+    pub(crate) fn lists_naming(&self, repository: &Name, child: &Digest) -> Result<Vec<Digest>, StoreError> {
+        let mut lists = Vec::new();
+        self.walk(CHILDREN, &under_digest(repository, child), |key| {
+            lists.push(read_digest(CHILDREN, key)?);
+            Ok(())
+        })?;
+        Ok(lists)
+    }
+
+    pub(crate) fn counters(&self) -> Result<Counters, StoreError> {
+        Ok(self.row(META, KEY_COUNTERS)?.unwrap_or_default())
+    }
+
+    pub(crate) fn row<T: DeserializeOwned>(&self, table: Table, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let row = self.0.get(table, key)?;
+        row.map(|row| decode_row(table, &row)).transpose()
+    }
+
+    /// One page of the rows whose key begins with `prefix`, from behind `prefix` and `after`; keys without the prefix.
+    pub(crate) fn under(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        let from = match after {
+            Some(after) => successor(&[prefix, after].concat()),
+            None => prefix.to_vec(),
+        };
+        let rows = self.0.page(table, &from, limit.min(PAGE_ROWS))?;
+        let inside = rows.into_iter().take_while(|(key, _)| key.starts_with(prefix));
+        Ok(inside.map(|(key, row)| (key.slice(prefix.len()..), row)).collect())
+    }
+
+    /// Every key that begins with `prefix`, without it.
+    fn walk(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        mut each: impl FnMut(&[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut after: Option<Bytes> = None;
+        loop {
+            // Most walks end within a few rows, and a page is read whole.
+            let page = self.under(table, prefix, after.as_deref(), WALK_ROWS)?;
+            for (key, _) in &page {
+                each(key)?;
+            }
+            match page.last() {
+                Some((key, _)) if page.len() == WALK_ROWS => after = Some(key.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Every record of a table that is small by a limit.
+    fn all<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<T>, StoreError> {
+        let mut records = Vec::new();
+        let mut from = Vec::new();
+        loop {
+            let page = self.0.page(table, &from, PAGE_ROWS)?;
+            let Some((last, _)) = page.last() else { return Ok(records) };
+            from = successor(last);
+            for (_, row) in &page {
+                records.push(decode_row(table, row)?);
+            }
+        }
     }
 }

@@ -26,7 +26,15 @@ impl View {
     /// # Errors
     /// When the store fails or holds what this program cannot read.
     pub fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        todo!()
+        let tables = Tables::of(&*store);
+        Ok(Self {
+            applied: tables.applied()?.unwrap_or_default(),
+            meta: tables.meta()?,
+            rules: Arc::new(tables.rules()?),
+            templates: Arc::new(tables.templates()?),
+            settings: Arc::new(tables.settings()?),
+            store,
+        })
     }
 
     pub fn tables(&self) -> Tables<'_> {
@@ -39,7 +47,18 @@ impl View {
     /// # Errors
     /// As [`View::load`].
     pub fn after(&self, applied: LogIndex, changes: Changes) -> Result<Self, StoreError> {
-        todo!()
+        let tables = self.tables();
+        let mut next = Self { applied, meta: tables.meta()?, ..self.clone() };
+        if changes.rules {
+            next.rules = Arc::new(tables.rules()?);
+        }
+        if changes.templates {
+            next.templates = Arc::new(tables.templates()?);
+        }
+        if changes.settings {
+            next.settings = Arc::new(tables.settings()?);
+        }
+        Ok(next)
     }
 
     pub fn is_founded(&self) -> bool {

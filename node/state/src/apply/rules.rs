@@ -1,0 +1,61 @@
+//! Cache rules. Images that came through one stay when it goes.
+
+use flotilla_base::store::StoreError;
+use flotilla_registry::{Prefix, Refusal, cache_rule::CacheRule};
+
+use super::{Applier, Halt};
+use crate::{CacheRuleUpdate, Outcome, format::CACHE_RULES};
+
+/// Far above AWS's 50; each view holds all of them parsed.
+const RULES_MAX: u64 = 10_000;
+
+impl Applier<'_, '_> {
+    /// A default rule gives way to one that a caller makes, not to another default: `flotilla dev` may make its own at
+    /// every start.
+    pub(super) fn create_rule(&mut self, rule: CacheRule) -> Result<Outcome, Halt> {
+        match self.rule(&rule.prefix)? {
+            Some(existing) if rule.is_default || !existing.is_default => {
+                return Err(Refusal::RuleExists(rule.prefix).into());
+            }
+            Some(_) => {}
+            None if self.counters.rules >= RULES_MAX => {
+                return Err(Refusal::Limit { what: "cache rules".into(), limit: RULES_MAX }.into());
+            }
+            None => self.counters.rules += 1,
+        }
+        let created_at = self.meta.time;
+        self.put_rule(CacheRule { created_at, ..rule })
+    }
+
+    pub(super) fn update_rule(&mut self, update: CacheRuleUpdate) -> Result<Outcome, Halt> {
+        let CacheRuleUpdate { prefix, credential_arn, custom_role_arn, revalidate_after } = update;
+        let Some(mut rule) = self.rule(&prefix)? else { return Err(Refusal::NoRule(prefix).into()) };
+        rule.credential_arn = credential_arn.or(rule.credential_arn);
+        rule.custom_role_arn = custom_role_arn.or(rule.custom_role_arn);
+        rule.revalidate_after = revalidate_after.or(rule.revalidate_after);
+        self.put_rule(rule)
+    }
+
+    pub(super) fn delete_rule(&mut self, prefix: Prefix) -> Result<Outcome, Halt> {
+        let Some(rule) = self.rule(&prefix)? else { return Err(Refusal::NoRule(prefix).into()) };
+        self.remove(CACHE_RULES, key(&prefix))?;
+        self.counters.rules = self.counters.rules.saturating_sub(1);
+        Ok(Outcome::Rule(Box::new(rule)))
+    }
+
+    fn put_rule(&mut self, rule: CacheRule) -> Result<Outcome, Halt> {
+        self.meta.last_rule_version += 1;
+        let rule = CacheRule { updated_at: self.meta.time, version: self.meta.last_rule_version, ..rule };
+        self.put(CACHE_RULES, key(&rule.prefix), &rule)?;
+        Ok(Outcome::Rule(Box::new(rule)))
+    }
+
+    fn rule(&self, prefix: &Prefix) -> Result<Option<CacheRule>, StoreError> {
+        self.tables().row(CACHE_RULES, &key(prefix))
+    }
+}
+
+/// `ROOT` is no repository's name, so the text is unambiguous.
+fn key(prefix: &Prefix) -> Vec<u8> {
+    prefix.as_str().as_bytes().to_vec()
+}
