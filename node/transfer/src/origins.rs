@@ -1,11 +1,10 @@
 use std::sync::Arc;
 
-use flotilla_base::store::StoreError;
 use flotilla_oci::Name;
-use flotilla_registry::{Prefix, cache_rule::Origin};
+use flotilla_registry::{Prefix, cache_rule::Origin, upstream::is_built_in};
 use flotilla_runtime::Published;
 use flotilla_state::View;
-use flotilla_upstream::{Upstream, Upstreams};
+use flotilla_upstream::{Account, Upstream, Upstreams};
 
 /// From an origin to somebody to ask. The fill asks for blobs, `service::pull` for manifests: one client, one budget and
 /// one token cache for both.
@@ -24,6 +23,8 @@ pub enum OriginError {
 
 /// Somebody to ask, and under which name.
 pub struct Resolved {
+    /// The upstream's canonical host: the key of its limits and its breaker.
+    pub host: String,
     pub upstream: Arc<Upstream>,
     pub name: Name,
     pub rule_version: u64,
@@ -39,6 +40,19 @@ impl Origins {
     /// # Errors
     /// When the rule is gone, or its credential cannot be used.
     pub fn resolve(&self, origin: &Origin) -> Result<Resolved, OriginError> {
-        todo!()
+        let view = self.view.load();
+        let rule = view.rules.get(&origin.rule).ok_or_else(|| OriginError::NoRule(origin.rule.clone()))?;
+        // Never as anonymous instead: what that account sees is not what the operator meant.
+        if rule.credential_arn.is_some() {
+            return Err(OriginError::Credential(origin.rule.clone()));
+        }
+        let account = Account { host: rule.upstream_host.clone(), credential: None };
+        Ok(Resolved {
+            upstream: self.upstreams.client(&account),
+            name: origin.name.clone(),
+            rule_version: rule.version,
+            trust_head: is_built_in(&rule.upstream_host),
+            host: rule.upstream_host.clone(),
+        })
     }
 }

@@ -3,13 +3,31 @@ use std::sync::Arc;
 use flotilla_base::{ByteLen, NodeId};
 use flotilla_oci::Digest;
 use flotilla_registry::cache_rule::Origin;
-use flotilla_runtime::{ByteStream, Host};
-use flotilla_storage::{BlobReader, BlobStore, StorageError};
-use flotilla_upstream::UpstreamError;
+use flotilla_runtime::{ByteStream, Flight, Host, SingleFlight};
+use flotilla_storage::{BlobReader, BlobStore, Found};
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
-use crate::{OriginError, Origins};
+use crate::{
+    AlwaysGranted, Have, Lease, LocalOnly, NobodyElse, Origins, Reader, TransferError, Want,
+    core::Core,
+    drive,
+    failures::Failures,
+    fetch::Fetch,
+    fill::{Fill, Follow, Orphans, Stage},
+    metrics::{Metrics, Passing},
+    reader::Rescue,
+};
+
+/// Fills that run at once. Each may hold a few pieces of memory and an open file; what is beyond is told to come again.
+const FILLS_MOST: usize = 256;
+
+/// Fills that go on without a client (`protocols.md` §1).
+const ORPHANS_MOST: usize = 32;
+
+/// How often an asker that met a fill in its last moment starts again.
+const ATTEMPTS: usize = 8;
 
 /// A blob that somebody needs, and where it comes from if nobody holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,9 +40,23 @@ pub struct Wanted {
 /// A blob whose head is known.
 pub enum Blob {
     /// On this node, sealed or growing.
-    Local(BlobReader),
+    Local(Reader),
     /// Passing by: not kept, verified, its last piece held back until the digest matched.
     Through { len: ByteLen, body: ByteStream },
+}
+
+impl Blob {
+    /// Of the whole blob.
+    pub fn len(&self) -> ByteLen {
+        match self {
+            Self::Local(reader) => reader.len(),
+            Self::Through { len, .. } => *len,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == ByteLen(0)
+    }
 }
 
 /// That an upstream has a blob, as it told for one origin.
@@ -35,24 +67,6 @@ pub struct Proof {
     pub trusted: bool,
 }
 
-/// Shared by all who wait for one fill, hence `Clone`.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum TransferError {
-    /// Nobody holds it and there is no origin, or every source said 404 or 410.
-    #[error("blob {0} is nowhere")]
-    Nowhere(Digest),
-    #[error("blob {0} came with other bytes than its digest names")]
-    Mismatch(Digest),
-    #[error("origin cannot be asked")]
-    Origin(#[source] OriginError),
-    #[error("blob store failed")]
-    Storage(#[source] Arc<StorageError>),
-    #[error("upstream did not deliver")]
-    Upstream(#[source] Arc<UpstreamError>),
-    #[error("the node is stopping")]
-    Stopping,
-}
-
 pub struct Parts {
     pub node: NodeId,
     pub host: Host,
@@ -61,33 +75,126 @@ pub struct Parts {
 }
 
 pub struct Transfer {
-    parts: Parts,
+    core: Arc<Core>,
+}
+
+/// A fill that is followed, from before its first stage.
+struct Joined {
+    follow: Follow,
+    /// This asker started it.
+    led: bool,
+    /// Closes when the fill's task is gone, however it ended.
+    flight: watch::Receiver<Option<Arc<Fill>>>,
 }
 
 impl Transfer {
+    /// The data plane of a cluster of one node.
     pub fn new(parts: Parts, registry: &mut Registry) -> Arc<Self> {
-        todo!()
+        let seams = (Arc::new(AlwaysGranted) as Arc<dyn Lease>, Arc::new(LocalOnly) as Arc<dyn Have>);
+        Self::over(parts.host, parts.blobs, parts.origins, seams.0, seams.1, Arc::new(NobodyElse), registry)
+    }
+
+    pub(crate) fn over(
+        host: Host,
+        blobs: BlobStore,
+        fetch: Arc<dyn Fetch>,
+        lease: Arc<dyn Lease>,
+        have: Arc<dyn Have>,
+        want: Arc<dyn Want>,
+        registry: &mut Registry,
+    ) -> Arc<Self> {
+        let metrics = Metrics::register(registry);
+        let orphans = Arc::new(Orphans::new(ORPHANS_MOST, metrics.orphans_paused.clone()));
+        let (fills, failures) = (SingleFlight::default(), Failures::default());
+        let core = Core { host, blobs, fetch, lease, have, want, fills, failures, orphans, metrics };
+        Arc::new(Self { core: Arc::new(core) })
+    }
+
+    /// The lock of the cluster's fetches, for the keys that are not the data plane's own.
+    pub fn lease(&self) -> &Arc<dyn Lease> {
+        &self.core.lease
+    }
+
+    /// Blobs being fetched now.
+    pub fn fills_in_flight(&self) -> usize {
+        self.core.fills.len()
     }
 
     /// Returns as soon as the length is known; the bytes follow. The fill is a task of its own: dropping the blob does
-    /// not stop it. On a full disk the blob passes through.
+    /// not stop it. On a full disk the blob passes through. Cancel safe.
+    ///
+    /// # Errors
+    /// [`TransferError::Nowhere`] only when the blob's own origin said so, or there is none.
     pub async fn open(self: &Arc<Self>, wanted: &Wanted) -> Result<Blob, TransferError> {
-        todo!()
+        for _ in 0..ATTEMPTS {
+            if let Found::Sealed(reader) = self.core.blobs.find(&wanted.digest).await? {
+                return Ok(Blob::Local(self.reader(reader, wanted, None)));
+            }
+            if let Some(joined) = self.join(wanted, None).await?
+                && let Some(blob) = self.follow(joined, wanted).await?
+            {
+                return Ok(blob);
+            }
+        }
+        Err(TransferError::Busy)
+    }
+
+    /// Opens a blob for a repository that has no link to it: what comes is what `wanted`'s own origin delivers, or what
+    /// it has answered for while its host is trusted. `None` when the blob is here already, or comes from somewhere
+    /// else: then [`Transfer::prove`] tells whether the origin has it. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Transfer::open`].
+    pub async fn open_unproven(self: &Arc<Self>, wanted: &Wanted) -> Result<Option<Blob>, TransferError> {
+        let origin = wanted.origin.as_ref().ok_or(TransferError::Nowhere(wanted.digest))?;
+        let trusted = self.core.fetch.is_trusted(origin);
+        for _ in 0..ATTEMPTS {
+            if let Found::Sealed(_) = self.core.blobs.find(&wanted.digest).await? {
+                return Ok(None);
+            }
+            let Some(joined) = self.join(wanted, (!trusted).then_some(origin)).await? else { continue };
+            let alone = joined.follow.fill().only.as_ref() == Some(origin);
+            if !trusted && !alone {
+                return Ok(None);
+            }
+            let (fill, led) = (joined.follow.clone(), joined.led);
+            let Some(blob) = self.follow(joined, wanted).await? else { continue };
+            return match blob {
+                Blob::Local(_) if !alone && !fill.fill().is_delivered_by(origin) => {
+                    match fill.fill().failure_for(Some(origin)) {
+                        Some(error) if led => Err(error),
+                        _ => Ok(None),
+                    }
+                }
+                blob => Ok(Some(blob)),
+            };
+        }
+        Err(TransferError::Busy)
     }
 
     /// Streams the blob from its own origin, verified, whatever is held here: what an untrusted upstream must do before
     /// a repository of its is linked to content that is here already. `done` is called when all bytes matched.
+    ///
+    /// # Errors
+    /// As [`Transfer::open`].
     pub async fn through(
         self: &Arc<Self>,
         wanted: &Wanted,
         done: Box<dyn FnOnce(ByteLen) + Send>,
     ) -> Result<Blob, TransferError> {
-        todo!()
+        self.core.metrics.duplicates.inc();
+        self.pass(wanted, Passing::Unproven, done).await
     }
 
     /// Only what is here, sealed, without causing anything.
+    ///
+    /// # Errors
+    /// [`TransferError::Storage`].
     pub async fn held(&self, digest: &Digest) -> Result<Option<BlobReader>, TransferError> {
-        todo!()
+        match self.core.blobs.find(digest).await? {
+            Found::Sealed(reader) => Ok(Some(reader)),
+            Found::Partial(_) | Found::Absent => Ok(None),
+        }
     }
 
     /// Fills that run now.
@@ -97,11 +204,106 @@ impl Transfer {
 
     /// Waits until a fill of `digest` that runs now has ended; `true` when the blob is sealed here.
     pub async fn sealed(&self, digest: &Digest) -> bool {
-        todo!()
+        if let Flight::Follow(mut flight) = self.core.fills.claim(*digest) {
+            // Closed when the fill's task is gone; an `Ok` would be its first publication.
+            while flight.changed().await.is_ok() {}
+        }
+        matches!(self.core.blobs.find(digest).await, Ok(Found::Sealed(_)))
     }
 
     /// Asks the origin whether it has the blob (HEAD).
+    ///
+    /// # Errors
+    /// As [`Transfer::open`].
     pub async fn prove(&self, digest: &Digest, origin: &Origin) -> Result<Proof, TransferError> {
-        todo!()
+        if let Some(error) = self.core.failures.of(digest, origin) {
+            return Err(error);
+        }
+        let proof = self.core.fetch.prove(origin, digest).await;
+        proof.inspect_err(|error| self.core.failures.remember(digest, origin, error))
+    }
+
+    fn reader(&self, reader: BlobReader, wanted: &Wanted, follow: Option<Follow>) -> Reader {
+        let rescue = wanted.origin.clone().map(|origin| Rescue { core: self.core.clone(), origin });
+        Reader::new(reader, rescue, follow)
+    }
+
+    async fn pass(
+        &self,
+        wanted: &Wanted,
+        reason: Passing,
+        done: Box<dyn FnOnce(ByteLen) + Send>,
+    ) -> Result<Blob, TransferError> {
+        let origin = wanted.origin.as_ref().ok_or(TransferError::Nowhere(wanted.digest))?;
+        let verdict = Box::new(move |end: Result<ByteLen, &TransferError>| {
+            if let Ok(len) = end {
+                done(len);
+            }
+        });
+        let (len, body) = self.core.pass(wanted.digest, wanted.len, origin, reason, verdict).await?;
+        Ok(Blob::Through { len, body })
+    }
+
+    /// Joins the fill of the blob, or starts it; `None` when one was met in its last moment and is gone now.
+    async fn join(&self, wanted: &Wanted, only: Option<&Origin>) -> Result<Option<Joined>, TransferError> {
+        let core = &self.core;
+        match core.fills.claim(wanted.digest) {
+            Flight::Lead(lead) => {
+                let origin = wanted.origin.as_ref().ok_or(TransferError::Nowhere(wanted.digest))?;
+                if core.host.tasks.drain().is_begun() {
+                    return Err(TransferError::Stopping);
+                }
+                if core.fills.len() > FILLS_MOST {
+                    return Err(TransferError::Busy);
+                }
+                let fill = Arc::new(Fill::new(wanted.digest, wanted.len, only.cloned()));
+                lead.publish(fill.clone());
+                let flight = lead.follow();
+                let Some(follow) = Follow::attach(fill.clone(), Some(origin), core.orphans.clone()) else {
+                    return Ok(None);
+                };
+                core.host.tasks.spawn("fill", drive::run(core.clone(), fill, lead));
+                Ok(Some(Joined { follow, led: true, flight }))
+            }
+            Flight::Follow(mut flight) => {
+                let fill = match flight.wait_for(Option::is_some).await {
+                    Ok(fill) => fill.clone(),
+                    Err(_) => return Ok(None),
+                };
+                let attach = |fill| Follow::attach(fill, wanted.origin.as_ref(), core.orphans.clone());
+                if let Some(follow) = fill.and_then(attach) {
+                    return Ok(Some(Joined { follow, led: false, flight }));
+                }
+                while flight.changed().await.is_ok() {}
+                Ok(None)
+            }
+        }
+    }
+
+    /// Waits for the head; `None` when the fill is no use to this asker, who then tries again.
+    async fn follow(&self, joined: Joined, wanted: &Wanted) -> Result<Option<Blob>, TransferError> {
+        let Joined { follow, mut flight, .. } = joined;
+        let mut stage = follow.fill().stage();
+        let gone = async { while flight.changed().await.is_ok() {} };
+        let stage = tokio::select! {
+            biased;
+            stage = stage.wait_for(|stage| !matches!(stage, Stage::Deciding)) => stage.ok().map(|stage| stage.clone()),
+            () = gone => None,
+        };
+        match stage {
+            Some(Stage::Flowing | Stage::Sealed) => match self.core.blobs.find(&wanted.digest).await? {
+                Found::Sealed(reader) | Found::Partial(reader) => {
+                    Ok(Some(Blob::Local(self.reader(reader, wanted, Some(follow)))))
+                }
+                Found::Absent => Ok(None),
+            },
+            Some(Stage::Pass(reason)) => self.pass(wanted, reason, Box::new(|_| ())).await.map(Some),
+            Some(Stage::Failed(Some(error))) => Err(error),
+            Some(Stage::Failed(None)) => match follow.fill().failure_for(wanted.origin.as_ref()) {
+                Some(error) => Err(error),
+                None => Ok(None),
+            },
+            Some(Stage::Deciding | Stage::Paused) | None => Ok(None),
+        }
     }
 }

@@ -1,0 +1,80 @@
+use std::sync::Arc;
+
+use flotilla_base::{ByteLen, NodeId};
+use flotilla_oci::Digest;
+use flotilla_registry::cache_rule::Origin;
+use flotilla_runtime::{ByteStream, Host, SingleFlight};
+use flotilla_storage::BlobStore;
+use flotilla_upstream::Download;
+
+use crate::{
+    Have, Lease, TransferError, Want,
+    failures::Failures,
+    fetch::Fetch,
+    fill::{Fill, Orphans},
+    metrics::{Metrics, Passing},
+    verified::{Verdict, Verified},
+};
+
+/// What fills, readers and the face share.
+pub(crate) struct Core {
+    pub host: Host,
+    pub blobs: BlobStore,
+    pub fetch: Arc<dyn Fetch>,
+    pub lease: Arc<dyn Lease>,
+    pub have: Arc<dyn Have>,
+    pub want: Arc<dyn Want>,
+    pub fills: SingleFlight<Digest, Arc<Fill>>,
+    pub failures: Failures,
+    pub orphans: Arc<Orphans>,
+    pub metrics: Metrics,
+}
+
+/// Who gives bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// What an earlier fill left here.
+    Disk,
+    Peer(NodeId),
+    Origin(Origin),
+}
+
+impl Core {
+    /// Asks `origin`, unless it failed so lately that the answer is known.
+    pub(crate) async fn ask(&self, origin: &Origin, digest: &Digest, from: u64) -> Result<Download, TransferError> {
+        if let Some(error) = self.failures.of(digest, origin) {
+            return Err(error);
+        }
+        let asked = self.fetch.open(origin, digest, from).await;
+        asked.inspect_err(|error| self.failures.remember(digest, origin, error))
+    }
+
+    /// The whole blob from `origin`, verified on its way and not kept.
+    pub(crate) async fn pass(
+        self: &Arc<Self>,
+        digest: Digest,
+        len: Option<ByteLen>,
+        origin: &Origin,
+        reason: Passing,
+        verdict: Verdict,
+    ) -> Result<(ByteLen, ByteStream), TransferError> {
+        let download = self.ask(origin, &digest, 0).await?;
+        if len.is_some_and(|len| len != download.len) {
+            let error = TransferError::other_len(origin.rule.as_str());
+            self.failures.remember(&digest, origin, &error);
+            return Err(error);
+        }
+        self.metrics.passing(reason);
+        let (core, blamed) = (self.clone(), origin.clone());
+        let verdict: Verdict = Box::new(move |end| {
+            if let Err(error) = end {
+                tracing::warn!(%digest, error = %error, "blob cut while it passed through");
+                core.failures.remember(&digest, &blamed, error);
+            }
+            verdict(end);
+        });
+        let source = origin.rule.as_str().to_owned();
+        let body = Verified::stream(download.body, digest, download.len, source, verdict);
+        Ok((download.len, body))
+    }
+}
