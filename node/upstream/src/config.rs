@@ -3,6 +3,11 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
+use crate::origin::Origin;
+
+/// A longer wait is a mistake in the unit.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
+
 /// How the node reaches upstream registries: the `[upstream]` table of `flotilla.toml`. Times are in seconds, with a
 /// fraction where wanted, greater than 0 and at most 3600.
 #[derive(Clone, Debug, Deserialize)]
@@ -96,9 +101,81 @@ impl Default for UpstreamConfig {
     }
 }
 
+impl UpstreamConfig {
+    /// The configuration with canonical hosts, if it makes sense.
+    pub(crate) fn checked(mut self) -> Result<Self, UpstreamConfigError> {
+        for (key, timeout) in [
+            ("connect_timeout_seconds", self.connect_timeout),
+            ("head_timeout_seconds", self.head_timeout),
+            ("progress_timeout_seconds", self.progress_timeout),
+            ("queue_timeout_seconds", self.queue_timeout),
+        ] {
+            if timeout.is_zero() || timeout > LONGEST_TIMEOUT {
+                return Err(UpstreamConfigError::Timeout { key });
+            }
+        }
+        if self.concurrency == 0 {
+            return Err(UpstreamConfigError::Concurrency { key: "concurrency".to_owned() });
+        }
+        if let Some(host) = self.realm_allow.iter().find(|host| authority(host).is_none()) {
+            return Err(UpstreamConfigError::Realm { host: host.clone() });
+        }
+        let mut hosts = BTreeMap::new();
+        for (name, host) in std::mem::take(&mut self.hosts) {
+            if authority(&name).is_none() {
+                return Err(UpstreamConfigError::Host { host: name });
+            }
+            host.check(&name)?;
+            if hosts.insert(canonical(&name), host).is_some() {
+                return Err(UpstreamConfigError::Duplicate { host: name });
+            }
+        }
+        self.hosts = hosts;
+        Ok(self)
+    }
+}
+
+impl HostConfig {
+    fn check(&self, name: &str) -> Result<(), UpstreamConfigError> {
+        if self.concurrency == Some(0) {
+            return Err(UpstreamConfigError::Concurrency { key: format!("hosts.{name}.concurrency") });
+        }
+        let Some(url) = &self.base_url else { return Ok(()) };
+        let reason = if Origin::of(url).is_none() {
+            "must begin with https:// or http:// and name a host"
+        } else if !url.username().is_empty() || url.password().is_some() {
+            "must not hold a credential: that is a rule's business"
+        } else if url.query().is_some() || url.fragment().is_some() {
+            "must not have a query or a fragment"
+        } else {
+            return Ok(());
+        };
+        // Without what must not be printed.
+        let mut shown = url.clone();
+        let _ = (shown.set_username(""), shown.set_password(None));
+        shown.set_query(None);
+        Err(UpstreamConfigError::BaseUrl { host: name.to_owned(), url: shown.to_string(), reason })
+    }
+}
+
+/// One spelling per upstream: lower case, and one of Docker Hub's several names.
+pub(crate) fn canonical(host: &str) -> String {
+    match host.to_ascii_lowercase() {
+        hub if hub == "docker.io" || hub == "index.docker.io" => "registry-1.docker.io".to_owned(),
+        host => host,
+    }
+}
+
+/// `host` if it is a host name or an address, with an optional port, and nothing else.
+pub(crate) fn authority(host: &str) -> Option<&str> {
+    let plain = host.bytes().all(|c| c.is_ascii_alphanumeric() || b".-_:[]".contains(&c));
+    let parsed = Url::parse(&format!("https://{host}/")).ok()?;
+    (plain && parsed.path() == "/" && parsed.host().is_some()).then_some(host)
+}
+
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let seconds = f64::deserialize(deserializer)?;
-    if seconds > 0.0 && seconds <= 3600.0 {
+    if seconds > 0.0 && seconds <= LONGEST_TIMEOUT.as_secs_f64() {
         Ok(Duration::from_secs_f64(seconds))
     } else {
         Err(de::Error::custom("must be more than 0 seconds and at most 3600"))
@@ -108,4 +185,62 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
 fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
     let text = String::deserialize(deserializer)?;
     Url::parse(&text).map(Some).map_err(|error| de::Error::custom(format_args!("'{text}' is not a URL: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<UpstreamConfig, String> {
+        let config: UpstreamConfig = toml::from_str(text).map_err(|error| error.to_string())?;
+        config.checked().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_configuration_is_read_and_its_hosts_are_canonical() {
+        let config = read(
+            r#"
+            connect_timeout_seconds = 2
+            progress_timeout_seconds = 0.5
+            realm_allow = ["auth.example:8443"]
+            hosts."Docker.io" = { base_url = "http://127.0.0.1:15000", concurrency = 4 }
+            hosts."registry.example:5000" = { ca_file = "/etc/ca.pem" }
+            "#,
+        )
+        .unwrap();
+        assert_eq!(
+            (config.connect_timeout, config.progress_timeout),
+            (Duration::from_secs(2), Duration::from_millis(500))
+        );
+        assert_eq!((config.head_timeout, config.concurrency), (Duration::from_secs(10), 32));
+        assert_eq!(config.hosts["registry-1.docker.io"].concurrency, Some(4));
+        assert!(config.hosts.contains_key("registry.example:5000"));
+    }
+
+    #[test]
+    fn a_bad_configuration_is_refused_by_the_name_of_its_key() {
+        for (text, key) in [
+            ("concurency = 1", "concurency"),
+            ("hop_header_id = 'x'", "hop_header_id"),
+            ("concurrency = 0", "concurrency"),
+            ("connect_timeout_seconds = 0", "more than 0"),
+            ("head_timeout_seconds = 3601", "at most 3600"),
+            ("head_timeout_seconds = nan", "at most 3600"),
+            ("realm_allow = ['https://x/']", "realm_allow"),
+            ("hosts.'a b' = {}", "a b"),
+            ("hosts.'a/b' = {}", "a/b"),
+            ("hosts.'user@a' = {}", "user@a"),
+            ("hosts.a = { base_url = 'ftp://x' }", "hosts.a.base_url"),
+            ("hosts.a = { base_url = 'x' }", "'x'"),
+            ("hosts.a = { base_url = 'https://x/?y' }", "hosts.a.base_url"),
+            ("hosts.a = { concurrency = 0 }", "hosts.a.concurrency"),
+            ("hosts.a = { port = 1 }", "port"),
+            ("hosts.'docker.io' = {}\nhosts.'index.docker.io' = {}", "docker.io"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(key), "{text}: {error}");
+        }
+        let error = read("hosts.a = { base_url = 'https://user:hunter2@x/' }").unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
 }

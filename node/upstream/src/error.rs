@@ -85,6 +85,8 @@ pub enum HttpError {
     },
     #[error("{target} ended a body early")]
     Short { target: Arc<str> },
+    #[error("a URL at {target} cannot be sent as a request")]
+    Url { target: Arc<str> },
     #[error("{target} answered with status {status}")]
     Status { target: Arc<str>, status: u16 },
 }
@@ -93,5 +95,35 @@ impl UpstreamError {
     /// The upstream said for certain that what was asked for does not exist; anything else says nothing about it.
     pub fn is_definite_absence(&self) -> bool {
         matches!(self, Self::NotFound { .. })
+    }
+
+    /// Worth another attempt at once. Not what took its full time already.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable { source, .. } => match source {
+                HttpError::Resolve { .. }
+                | HttpError::Connect { .. }
+                | HttpError::Cut { .. }
+                | HttpError::Short { .. } => true,
+                HttpError::Status { status, .. } => *status >= 500,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+impl HttpError {
+    /// As a label of a metric.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Resolve { .. } => "resolve",
+            Self::Connect { .. } | Self::ConnectTimeout { .. } => "connect",
+            Self::Tls { .. } => "tls",
+            Self::Address { .. } | Self::Url { .. } => "refused",
+            Self::HeadTimeout { .. } | Self::Stalled { .. } => "timeout",
+            Self::Cut { .. } | Self::Short { .. } => "cut",
+            Self::Status { .. } => "status",
+        }
     }
 }

@@ -5,10 +5,30 @@
 //! nobody else. No query string of a redirect is logged or part of an error.
 
 mod account;
+mod bounded;
+mod breaker;
+mod challenge;
 mod config;
+mod connector;
+mod download;
 mod error;
+mod exchange;
+mod gate;
+mod headers;
+mod metrics;
+mod origin;
+mod pool;
+mod probe;
+mod realm;
+mod session;
+mod tls;
+mod tokens;
 mod upstream;
 mod upstreams;
+mod wire;
+
+#[cfg(test)]
+mod tests;
 
 pub use account::{Account, Credential};
 pub use config::{HostConfig, UpstreamConfig, UpstreamConfigError};

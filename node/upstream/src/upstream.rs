@@ -1,15 +1,23 @@
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use bytes::Bytes;
 use flotilla_base::ByteLen;
-use flotilla_oci::{Digest, MediaType, Name, Reference};
+use flotilla_oci::{Algorithm, Digest, InvalidDigest, MANIFEST_LIMIT, MediaType, Name, Reference};
 use flotilla_runtime::ByteStream;
+use http::{HeaderMap, Method};
 
-use crate::UpstreamError;
+use crate::{
+    UpstreamError, download,
+    exchange::{Answer, Ask},
+    gate::Permit,
+    headers, probe,
+    session::Session,
+};
 
 /// One upstream registry under one account. All calls are cancel safe: dropping one closes its connection.
 pub struct Upstream {
-    host: Arc<str>,
+    session: Arc<Session>,
 }
 
 /// What a HEAD of a manifest tells; each part only if the upstream sent it.
@@ -58,65 +66,157 @@ pub enum Probe {
     Authenticated,
 }
 
-impl Upstream {
-    pub(crate) fn new(host: &str) -> Self {
-        Self { host: host.into() }
-    }
+/// What we take for a manifest; never `*/*`, for which some registries convert, and never Docker's schema 1.
+const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
+const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+/// Of an index of referrers, as of any manifest.
+const REFERRERS_LIMIT: ByteLen = MANIFEST_LIMIT;
 
-    fn nothing_yet<T>(&self) -> Result<T, UpstreamError> {
-        Err(UpstreamError::Status { host: self.host.clone(), status: 501 })
+impl Upstream {
+    pub(crate) fn new(session: Session) -> Self {
+        Self { session: Arc::new(session) }
     }
 
     /// Asks for a manifest without its bytes.
     ///
     /// # Errors
     /// [`UpstreamError`].
-    pub async fn head(&self, _name: &Name, _reference: &Reference) -> Result<ManifestHead, UpstreamError> {
-        self.nothing_yet()
+    pub async fn head(&self, name: &Name, reference: &Reference) -> Result<ManifestHead, UpstreamError> {
+        let _permit = self.enter().await?;
+        let ask = manifest(Method::HEAD, name, reference);
+        let Answer { headers, .. } = self.session.retrying(|| self.ask(&ask)).await?;
+        let digest = self.content_digest(&headers)?;
+        if let (Reference::Digest(asked), Some(digest)) = (reference, &digest)
+            && asked.algorithm() == digest.algorithm()
+            && asked != digest
+        {
+            return Err(self.mismatch("another digest than was asked for"));
+        }
+        Ok(ManifestHead { digest, media_type: headers::media_type(&headers), len: headers::content_length(&headers) })
     }
 
     /// Fetches a manifest and checks its bytes against the asked digest, and against `Docker-Content-Digest`.
     ///
     /// # Errors
     /// [`UpstreamError`].
-    pub async fn manifest(&self, _name: &Name, _reference: &Reference) -> Result<FetchedManifest, UpstreamError> {
-        self.nothing_yet()
+    pub async fn manifest(&self, name: &Name, reference: &Reference) -> Result<FetchedManifest, UpstreamError> {
+        let _permit = self.enter().await?;
+        let ask = manifest(Method::GET, name, reference);
+        let (headers, bytes) = self.session.retrying(|| self.ask_whole(&ask, MANIFEST_LIMIT)).await?;
+        if let Some(promised) = self.content_digest(&headers)?
+            && hash(promised.algorithm(), &bytes) != Some(promised)
+        {
+            return Err(self.mismatch("bytes that do not match their Docker-Content-Digest"));
+        }
+        let algorithm = match reference {
+            Reference::Digest(asked) => asked.algorithm(),
+            Reference::Tag(_) => Algorithm::Sha256,
+        };
+        let digest = hash(algorithm, &bytes).ok_or_else(|| self.mismatch("bytes that cannot be hashed"))?;
+        if let Reference::Digest(asked) = reference
+            && *asked != digest
+        {
+            return Err(self.mismatch("bytes that do not match the digest asked for"));
+        }
+        Ok(FetchedManifest { digest, media_type: headers::media_type(&headers), bytes })
     }
 
     /// Asks whether the repository `name` has a blob. Success proves it, also with a redirect.
     ///
     /// # Errors
     /// [`UpstreamError`].
-    pub async fn blob_head(&self, _name: &Name, _digest: &Digest) -> Result<BlobHead, UpstreamError> {
-        self.nothing_yet()
+    pub async fn blob_head(&self, name: &Name, digest: &Digest) -> Result<BlobHead, UpstreamError> {
+        let _permit = self.enter().await?;
+        let (len, redirected) = self.session.retrying(|| download::head(&self.session, name, digest)).await?;
+        Ok(BlobHead { len, redirected })
     }
 
-    /// Opens a blob at byte `from`. Returns with the head of the response; the body follows as it arrives.
+    /// Opens a blob at byte `from`, which is at most its length. Returns with the head of the response; the body follows
+    /// as it arrives.
     ///
     /// # Errors
     /// [`UpstreamError`].
-    pub async fn blob(&self, _name: &Name, _digest: &Digest, _from: u64) -> Result<Download, UpstreamError> {
-        self.nothing_yet()
+    pub async fn blob(&self, name: &Name, digest: &Digest, from: u64) -> Result<Download, UpstreamError> {
+        download::open(&self.session, name, digest, from).await
     }
 
     /// The index of what refers to `digest`, verbatim and at most 4 MiB; `None` when the upstream has no referrers API.
+    /// With `artifact_type` the upstream may filter by it, or not.
     ///
     /// # Errors
     /// [`UpstreamError`].
     pub async fn referrers(
         &self,
-        _name: &Name,
-        _digest: &Digest,
-        _artifact_type: Option<&MediaType>,
+        name: &Name,
+        digest: &Digest,
+        artifact_type: Option<&MediaType>,
     ) -> Result<Option<Bytes>, UpstreamError> {
-        self.nothing_yet()
+        let _permit = self.enter().await?;
+        let mut path = format!("/v2/{name}/referrers/{digest}");
+        if let Some(MediaType(artifact_type)) = artifact_type {
+            let mut query = url::form_urlencoded::Serializer::new(String::new());
+            path = format!("{path}?{}", query.append_pair("artifactType", artifact_type).finish());
+        }
+        let ask = Ask { name: Some(name.clone()), accept: Some(INDEX_TYPE), ..Ask::new(Method::GET, path) };
+        match self.session.retrying(|| self.ask_whole(&ask, REFERRERS_LIMIT)).await {
+            Ok((_, bytes)) => Ok(Some(bytes)),
+            // The spec has registries answer 200 with an empty index for a digest that nothing refers to.
+            Err(UpstreamError::NotFound { .. } | UpstreamError::Status { .. } | UpstreamError::NotARegistry { .. }) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// Asks whether this is a registry, and whether it accepts us.
+    /// Asks whether this is a registry, and whether it accepts us; with new tokens, never with held ones.
     ///
     /// # Errors
     /// [`UpstreamError`]: `NotARegistry` and `Unauthorized` are the verdicts, others say that there is none.
     pub async fn probe(&self) -> Result<Probe, UpstreamError> {
-        self.nothing_yet()
+        let _permit = self.enter().await?;
+        probe::probe(&self.session).await
     }
+
+    async fn enter(&self) -> Result<Permit, UpstreamError> {
+        let site = &self.session.site;
+        site.gate.enter().await.ok_or_else(|| UpstreamError::Busy { host: site.name.clone() })
+    }
+
+    async fn ask(&self, ask: &Ask) -> Result<Answer, UpstreamError> {
+        self.session.accept(self.session.exchange(ask).await?).await
+    }
+
+    async fn ask_whole(&self, ask: &Ask, limit: ByteLen) -> Result<(HeaderMap, Bytes), UpstreamError> {
+        let Answer { headers, mut body, .. } = self.ask(ask).await?;
+        if headers::content_length(&headers).is_some_and(|len| len > limit) {
+            return Err(UpstreamError::TooLarge { host: self.session.site.name.clone(), limit });
+        }
+        let bytes = self.session.whole(&mut body, limit).await?;
+        Ok((headers, bytes))
+    }
+
+    fn content_digest(&self, headers: &HeaderMap) -> Result<Option<Digest>, UpstreamError> {
+        headers::content_digest(headers).map_err(|InvalidDigest| UpstreamError::Malformed {
+            host: self.session.site.name.clone(),
+            reason: "a Docker-Content-Digest that is no digest",
+        })
+    }
+
+    fn mismatch(&self, reason: &'static str) -> UpstreamError {
+        UpstreamError::Mismatch { host: self.session.site.name.clone(), reason }
+    }
+}
+
+fn manifest(method: Method, name: &Name, reference: &Reference) -> Ask {
+    let path = format!("/v2/{name}/manifests/{reference}");
+    Ask { name: Some(name.clone()), accept: Some(MANIFEST_TYPES), ..Ask::new(method, path) }
+}
+
+fn hash(algorithm: Algorithm, bytes: &[u8]) -> Option<Digest> {
+    let with = match algorithm {
+        Algorithm::Sha256 => &digest::SHA256,
+        Algorithm::Sha512 => &digest::SHA512,
+    };
+    Digest::from_hash(algorithm, digest::digest(with, bytes).as_ref()).ok()
 }
