@@ -16,7 +16,7 @@ const ECR: &str = "AmazonEC2ContainerRegistry_V20150921";
 /// A principal at an endpoint.
 #[derive(Clone, Debug)]
 pub struct Aws {
-    client: Client,
+    pub client: Client,
     pub access_key_id: String,
     pub secret: String,
     pub region: String,

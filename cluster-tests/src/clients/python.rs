@@ -12,10 +12,9 @@ pub struct Python(PathBuf);
 impl Python {
     /// `None` where it was not made.
     pub fn find() -> Option<Self> {
-        let named = env::var_os("FLOTILLA_VENV").map(PathBuf::from);
-        // Beside the build folder of this crate, wherever that is.
-        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(|root| root.join("target/venv"));
-        named.or(beside).filter(|folder| folder.join("bin/aws").is_file()).map(Self)
+        let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        let target = target.or_else(|| Some(Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.join("target")))?;
+        Some(target.join("venv")).filter(|folder| folder.join("bin/aws").is_file()).map(Self)
     }
 
     /// The folder of its programs, for a `PATH`.
