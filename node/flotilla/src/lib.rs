@@ -1,1 +1,20 @@
-//! Placeholder while dependencies build.
+//! The binary: command line, configuration, assembly, the order of starting and stopping. [`main`] is here so that the
+//! tests have a binary of their own and the simulation can assemble the same node from other parts.
+
+mod args;
+mod assemble;
+mod config;
+mod data_folder;
+mod dev;
+mod node;
+mod serve;
+mod signals;
+mod telemetry;
+
+pub use args::main;
+pub use assemble::{Assembled, StartError, assemble};
+pub use config::{Config, ConfigError};
+
+/// Under many concurrent streams of large buffers glibc's allocator keeps several times what is in use.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
