@@ -239,6 +239,11 @@ mod tests {
     }
 
     #[test]
+    fn the_document_shows_the_printed_file() {
+        assert!(include_str!("../../../docs/configuration.md").contains(DEFAULT_FILE));
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let node = "[node]\ndata_dir = \"/x\"\n";
         for (text, named) in [
