@@ -16,6 +16,8 @@ mod meta;
 mod overlay;
 mod records;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use apply::{ApplyError, apply};

@@ -47,7 +47,7 @@ impl Applier<'_, '_> {
     pub(super) fn put_node(&mut self, node: &NodeRecord) -> Result<Outcome, Halt> {
         self.put(NODES, node_key(node.id), node)?;
         if node.state == NodeState::Removed {
-            self.forget_process(node.id)?;
+            self.forget_replies(node.id)?;
         }
         Ok(Outcome::Done)
     }

@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-use flotilla_base::{OpId, Timestamp, codec, store::StoreError};
+use bytes::Bytes;
+use flotilla_base::{
+    NodeId, OpId, Timestamp, codec,
+    store::{StoreError, Table},
+};
 use flotilla_registry::{Refusal, access::PrincipalArn};
 
 use super::Applier;
 use crate::{
     IdempotencyKey, Outcome, Reply,
     format::{
-        IDEMPOTENCY, IDEMPOTENCY_BY_TIME, NODES, PROCESSES, REPLIES, corrupt, empty_row, node_key, reply_key, time_key,
+        IDEMPOTENCY, IDEMPOTENCY_BY_TIME, PROCESSES, REPLIES, corrupt, decode_row, empty_row, node_key, reply_key,
+        time_key,
     },
     records::{KeptOutcome, Process},
 };
@@ -38,13 +43,12 @@ pub(super) fn mark(by: &PrincipalArn, key: &IdempotencyKey) -> [u8; 32] {
 impl Applier<'_, '_> {
     /// The reply that `id` has had, or must have because its time is over; `None` when it is new.
     pub(super) fn reply_of_before(&mut self, id: OpId, acked_below: u64) -> Result<Option<Reply>, StoreError> {
-        let key = node_key(id.node);
         let fresh = Process { boot: id.boot, floor: 0, kept: 0, last_at: self.meta.time };
-        let mut process = match self.tables().row::<Process>(PROCESSES, &key)? {
+        let mut process = match self.process(id.node)? {
             None => fresh,
             Some(process) if process.boot > id.boot => return Ok(Some(Err(Refusal::StaleOperation))),
             Some(process) if process.boot < id.boot => {
-                self.forget_replies(OpId { node: id.node, boot: process.boot, seq: u64::MAX }, process)?;
+                self.raise_floor(id.node, process, None)?;
                 fresh
             }
             Some(process) => process,
@@ -58,87 +62,76 @@ impl Applier<'_, '_> {
         // Its own reply is not acknowledged yet, whatever it says.
         let acked_below = acked_below.min(id.seq);
         if acked_below > process.floor {
-            process = self.forget_replies(OpId { seq: acked_below, ..id }, process)?;
+            process = self.raise_floor(id.node, process, Some(acked_below))?;
         }
         process.last_at = self.meta.time;
-        self.put(PROCESSES, key, &process)?;
+        self.put(PROCESSES, node_key(id.node), &process)?;
         Ok(None)
     }
 
     pub(super) fn keep_reply(&mut self, id: OpId, reply: &Reply) -> Result<(), StoreError> {
-        let key = node_key(id.node);
-        // The operation itself may have removed its node, and with it the row.
-        let Some(mut process) = self.tables().row::<Process>(PROCESSES, &key)? else { return Ok(()) };
+        let Some(mut process) = self.process(id.node)? else { return Ok(()) };
         self.put(REPLIES, reply_key(id), reply)?;
         process.kept = process.kept.saturating_add(1);
-        while process.kept > REPLIES_MAX {
-            let of_process = reply_key(OpId { seq: 0, ..id });
-            let prefix = &of_process[..16];
-            let oldest = self.tables().under(REPLIES, prefix, None, 1)?;
-            let Some((seq, _)) = oldest.first() else { break };
-            let seq = read_seq(seq)?;
-            process = self.forget_replies(OpId { seq: seq.saturating_add(1), ..id }, process)?;
+        if process.kept > REPLIES_MAX {
+            let oldest = self.kept_from(id.node, &process)?.first().copied();
+            process = self.raise_floor(id.node, process, oldest.map(|seq| seq.saturating_add(1)))?;
         }
-        self.put(PROCESSES, key, &process)
+        self.put(PROCESSES, node_key(id.node), &process)
     }
 
-    /// Drops the replies of `below`'s process below its number, and raises the floor to it.
-    fn forget_replies(&mut self, below: OpId, mut process: Process) -> Result<Process, StoreError> {
-        let of_process = reply_key(OpId { seq: 0, ..below });
-        let prefix = &of_process[..16];
-        let mut after = None;
-        'pages: loop {
-            let page = self.tables().under(REPLIES, prefix, after.as_deref(), PAGE)?;
-            for (key, _) in &page {
-                let seq = read_seq(key)?;
-                if seq >= below.seq {
-                    break 'pages;
-                }
-                self.remove(REPLIES, reply_key(OpId { seq, ..below }))?;
+    /// Drops the replies of a process below a number, or all of them, and raises the floor so that what was forgotten
+    /// cannot happen again.
+    fn raise_floor(&mut self, node: NodeId, mut process: Process, to: Option<u64>) -> Result<Process, StoreError> {
+        loop {
+            let kept = self.kept_from(node, &process)?;
+            let below: Vec<u64> = kept.iter().copied().filter(|seq| to.is_none_or(|to| *seq < to)).collect();
+            for seq in &below {
+                self.remove(REPLIES, reply_key(OpId { node, boot: process.boot, seq: *seq }))?;
                 process.kept = process.kept.saturating_sub(1);
+                process.floor = seq.saturating_add(1);
             }
-            match page.last() {
-                Some((key, _)) => after = Some(key.clone()),
-                None => break,
+            if below.is_empty() || below.len() < kept.len() {
+                process.floor = process.floor.max(to.unwrap_or_default());
+                return Ok(process);
             }
         }
-        process.floor = process.floor.max(below.seq);
-        Ok(process)
     }
 
-    /// Replies go; the floor stays, so that what was forgotten cannot happen again.
+    /// A page of the operations whose replies are kept. Below the floor there are none: no time is lost on rows that
+    /// are gone.
+    fn kept_from(&self, node: NodeId, process: &Process) -> Result<Vec<u64>, StoreError> {
+        let mut prefix = reply_key(OpId { node, boot: process.boot, seq: 0 });
+        prefix.truncate(prefix.len() - size_of::<u64>());
+        let after = process.floor.checked_sub(1).map(u64::to_be_bytes);
+        let page = self.tables().under(REPLIES, &prefix, after.as_ref().map(<[u8; 8]>::as_slice), PAGE)?;
+        page.iter().map(|(seq, _)| read_number(REPLIES, seq)).collect()
+    }
+
     pub(super) fn expire_replies(&mut self) -> Result<(), StoreError> {
-        let mut after = None;
+        let mut after: Option<Bytes> = None;
         loop {
             let page = self.tables().under(PROCESSES, &[], after.as_deref(), PAGE)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(last.clone());
-            for (key, _) in page {
-                let Some(process) = self.tables().row::<Process>(PROCESSES, &key)? else { continue };
+            for (key, row) in &page {
+                let process: Process = decode_row(PROCESSES, row)?;
                 if process.kept > 0 && self.meta.time.since(process.last_at) >= REPLIES_TTL {
-                    let node = flotilla_base::NodeId(read_seq(&key)?);
-                    self.forget_process(node)?;
+                    self.forget_replies(NodeId(read_number(PROCESSES, key)?))?;
                 }
             }
         }
     }
 
     /// Drops every reply of a node's process.
-    pub(super) fn forget_process(&mut self, node: flotilla_base::NodeId) -> Result<(), StoreError> {
-        let Some(process) = self.tables().row::<Process>(PROCESSES, &node_key(node))? else { return Ok(()) };
-        let boot = process.boot;
-        let prefix = reply_key(OpId { node, boot, seq: 0 });
-        let mut highest = None;
-        let mut after = None;
-        loop {
-            let page = self.tables().under(REPLIES, &prefix[..16], after.as_deref(), PAGE)?;
-            let Some((last, _)) = page.last() else { break };
-            highest = Some(read_seq(last)?);
-            after = Some(last.clone());
-        }
-        let Some(highest) = highest else { return Ok(()) };
-        let process = self.forget_replies(OpId { node, boot, seq: highest.saturating_add(1) }, process)?;
+    pub(super) fn forget_replies(&mut self, node: NodeId) -> Result<(), StoreError> {
+        let Some(process) = self.process(node)? else { return Ok(()) };
+        let process = self.raise_floor(node, process, None)?;
         self.put(PROCESSES, node_key(node), &process)
+    }
+
+    fn process(&self, node: NodeId) -> Result<Option<Process>, StoreError> {
+        self.tables().row(PROCESSES, &node_key(node))
     }
 
     /// What the same call of the same principal got within the last 15 minutes.
@@ -167,13 +160,13 @@ impl Applier<'_, '_> {
     }
 
     pub(super) fn expire_outcomes(&mut self) -> Result<(), StoreError> {
-        let mut after: Option<bytes::Bytes> = None;
+        let mut after: Option<Bytes> = None;
         loop {
             let page = self.tables().under(IDEMPOTENCY_BY_TIME, &[], after.as_deref(), PAGE)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(last.clone());
             for (key, _) in &page {
-                if self.meta.time.since(Timestamp(read_seq(key)?)) < OUTCOME_TTL {
+                if self.meta.time.since(Timestamp(read_number(IDEMPOTENCY_BY_TIME, key)?)) < OUTCOME_TTL {
                     return Ok(());
                 }
                 self.forget_outcome(key)?;
@@ -191,7 +184,7 @@ impl Applier<'_, '_> {
 }
 
 /// The number that a key begins with.
-fn read_seq(key: &[u8]) -> Result<u64, StoreError> {
-    let number = key.first_chunk().ok_or_else(|| corrupt(NODES, "a key is too short for its number"))?;
+fn read_number(table: Table, key: &[u8]) -> Result<u64, StoreError> {
+    let number = key.first_chunk().ok_or_else(|| corrupt(table, "a key is too short for its number"))?;
     Ok(u64::from_be_bytes(*number))
 }
