@@ -21,7 +21,7 @@ use flotilla_base::Secret;
 use crate::ErrorCode;
 
 pub use claim::{Claim, Scope, claim};
-pub use sign::{Credentials, sign};
+pub use sign::{Credentials, Unsignable, sign};
 
 pub(crate) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// AWS's own bound for ECR; wide enough for a laptop's clock, narrow enough to bound replays.

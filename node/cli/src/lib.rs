@@ -1,1 +1,38 @@
-//! Placeholder while dependencies build.
+//! The command line: a client of the AWS API and nothing else. Knows no crate of the server.
+//!
+//! Invariants:
+//! - Settings are looked up in an [`Environment`] that is passed in: only [`run`] reads the process's own.
+//! - Standard output carries results only (tables for people, the API's JSON with `--json`); notes go to standard error.
+//! - Text of a server reaches the terminal without control characters.
+//! - Every wait is bounded.
+
+mod client;
+mod command;
+mod env;
+mod error;
+mod image;
+mod login;
+mod output;
+mod repository;
+mod rule;
+mod run;
+mod settings;
+mod status;
+mod template;
+mod transport;
+
+pub use client::{CallError, Client};
+pub use command::{ClientCommand, ClientOptions};
+pub use env::EnvCommand;
+pub use error::CliError;
+pub use flotilla_aws::sigv4::Credentials;
+pub use image::ImageCommand;
+pub use repository::RepositoryCommand;
+pub use rule::RuleCommand;
+pub use run::run;
+pub use settings::Environment;
+pub use template::{TemplateCommand, TemplateFields};
+pub use transport::{Endpoint, InvalidEndpoint, TransportError};
+
+#[cfg(test)]
+mod fake_node;
