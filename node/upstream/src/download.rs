@@ -142,6 +142,7 @@ impl Resuming {
         }
         let next = self.try_next().await;
         self.failed = next.is_err();
+        // Not one call later: who knows the length may never ask for the end.
         if self.failed || self.position == self.total {
             self.opened = None;
             self.permit = None;

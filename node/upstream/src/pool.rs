@@ -1,6 +1,7 @@
 //! Idle HTTP/1.1 connections, and the task that drives each connection.
 //!
-//! Invariant: a [`Connection`] that is dropped is closed at once, whatever it was in the middle of.
+//! Invariant: a [`Connection`] that is dropped, with the body that it carries, is closed at once: hyper ends a connection
+//! whose sender and body are gone, even while the server is silent.
 
 use std::{
     collections::HashMap,
@@ -15,7 +16,6 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::oneshot,
     time::{Instant, sleep},
 };
 
@@ -43,8 +43,6 @@ pub(crate) struct PoolKey {
 pub(crate) struct Connection {
     pub(crate) sender: SendRequest<Empty<Bytes>>,
     pub(crate) peer: IpAddr,
-    /// Tells the connection's task that nobody wants it any more: hyper alone would wait for a silent server.
-    _hangup: oneshot::Sender<()>,
 }
 
 #[derive(Default)]
@@ -131,7 +129,6 @@ async fn start_on(
         .max_buf_size(READ_BUFFER_BYTES)
         .handshake::<_, Empty<Bytes>>(TokioIo::new(io))
         .await?;
-    let (hangup, mut hung_up) = oneshot::channel();
     let (drain, pool) = (tasks.drain(), Arc::downgrade(pool));
     tasks.spawn("upstream-connection", async move {
         let mut connection = std::pin::pin!(connection);
@@ -145,7 +142,6 @@ async fn start_on(
                     }
                     return;
                 }
-                _ = &mut hung_up => return,
                 () = drain.begun(), if !draining => {
                     draining = true;
                     with_pool(Pool::close);
@@ -154,5 +150,5 @@ async fn start_on(
             }
         }
     });
-    Ok(Connection { sender, peer, _hangup: hangup })
+    Ok(Connection { sender, peer })
 }

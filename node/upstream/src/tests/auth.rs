@@ -37,7 +37,7 @@ async fn a_token_is_asked_for_once_per_repository() {
     let server = registry(|_| None).await;
     let upstream = Node::new(&server).anonymous();
     for _ in 0..3 {
-        upstream.head(&name(), &tag()).await.unwrap();
+        upstream.manifest(&name(), &tag()).await.unwrap();
     }
     upstream.head(&"team/other".parse().unwrap(), &tag()).await.unwrap();
     let asked = "/v2/team/app/manifests/latest";

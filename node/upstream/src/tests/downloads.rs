@@ -173,9 +173,24 @@ async fn a_body_that_is_dropped_closes_its_connection_and_frees_its_place() {
     for _ in 0..2 {
         let mut download = node.anonymous().blob(&name(), &digest(b"x"), 0).await.unwrap();
         assert_eq!(download.body.chunk().await.unwrap().unwrap().len(), 10);
+        let more = tokio::time::timeout(Duration::from_millis(20), download.body.chunk()).await;
+        assert!(more.is_err(), "it stalls");
         drop(download);
         server.all_closed().await;
     }
+}
+
+#[tokio::test]
+async fn a_body_that_has_ended_frees_its_place_even_if_it_is_kept() {
+    let server = Server::start(|_| Reply::ok("x")).await;
+    let node = Node::with(&server, |config| {
+        config.concurrency = 1;
+        config.queue_timeout = Duration::from_millis(50);
+    });
+    let mut kept = node.anonymous().blob(&name(), &digest(b"x"), 0).await.unwrap();
+    assert_eq!(kept.body.chunk().await.unwrap().unwrap(), "x");
+    assert!(node.anonymous().blob(&name(), &digest(b"x"), 0).await.is_ok());
+    assert_eq!(server.accepted(), 1);
 }
 
 #[tokio::test]

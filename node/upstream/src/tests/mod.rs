@@ -5,6 +5,7 @@ mod downloads;
 mod manifests;
 mod redirects;
 mod server;
+mod tls;
 mod trouble;
 
 use std::{sync::Arc, time::Duration};

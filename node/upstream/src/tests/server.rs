@@ -8,12 +8,14 @@ use std::{
     time::Duration,
 };
 
+use rustls_pki_types::PrivateKeyDer;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
+    net::TcpListener,
     sync::watch,
     task::JoinSet,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// One request as it came, names of headers in lower case.
 #[derive(Clone, Debug)]
@@ -123,6 +125,7 @@ impl Reply {
 }
 
 pub(super) struct Server {
+    scheme: &'static str,
     address: SocketAddr,
     log: Arc<Mutex<Vec<Request>>>,
     sent: Arc<AtomicU64>,
@@ -134,6 +137,22 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_on(None, script).await
+    }
+
+    /// With TLS; the certificate, for `127.0.0.1`, comes as PEM.
+    pub(super) async fn start_tls(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (Self, String) {
+        let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config =
+            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![own.cert.der().clone()], key).unwrap();
+        (Self::start_on(Some(TlsAcceptor::from(Arc::new(config))), script).await, own.cert.pem())
+    }
+
+    async fn start_on(tls: Option<TlsAcceptor>, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (log, sent, accepted) = (Arc::default(), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
@@ -147,18 +166,24 @@ impl Server {
                 let (stream, _) = listener.accept().await.unwrap();
                 count.fetch_add(1, Ordering::SeqCst);
                 opened.send_modify(|open| *open += 1);
-                let (serve, opened) = (serve.clone(), opened.clone());
+                let (serve, opened, tls) = (serve.clone(), opened.clone(), tls.clone());
                 connections.spawn(async move {
-                    let _ = serve.connection(stream).await;
+                    let _ = match tls {
+                        None => serve.connection(stream).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => serve.connection(stream).await,
+                            Err(error) => Err(error),
+                        },
+                    };
                     opened.send_modify(|open| *open -= 1);
                 });
             }
         });
-        Self { address, log, sent, accepted, open, _tasks: tasks }
+        Self { scheme, address, log, sent, accepted, open, _tasks: tasks }
     }
 
     pub(super) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 
     pub(super) fn log(&self) -> Vec<Request> {
@@ -188,8 +213,8 @@ struct Serve {
 }
 
 impl Serve {
-    async fn connection(&self, stream: TcpStream) -> std::io::Result<()> {
-        let (reader, mut writer) = stream.into_split();
+    async fn connection(&self, stream: impl AsyncRead + AsyncWrite) -> std::io::Result<()> {
+        let (reader, mut writer) = tokio::io::split(stream);
         let mut reader = BufReader::new(reader);
         while let Some(request) = self.request(&mut reader).await? {
             let reply = (self.script)(&request);
