@@ -32,6 +32,8 @@ pub enum CliError {
     ReadFile { path: PathBuf, source: io::Error },
     #[error("cannot find the working directory")]
     WorkingDirectory(#[source] io::Error),
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
     #[error("cannot write to standard output")]
     Write(#[source] io::Error),
     #[error("the node's token is not one of docker's form")]
@@ -59,7 +61,13 @@ impl CliError {
             | Self::Invalid(_)
             | Self::ReadFile { .. }
             | Self::WorkingDirectory(_) => 2,
-            Self::Call(_) | Self::UnknownKeys(..) | Self::Outcome(_) | Self::Write(_) | Self::Token | Self::Pages => 1,
+            Self::Call(_)
+            | Self::Runtime(_)
+            | Self::UnknownKeys(..)
+            | Self::Outcome(_)
+            | Self::Write(_)
+            | Self::Token
+            | Self::Pages => 1,
         }
     }
 

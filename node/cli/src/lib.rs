@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - Settings are looked up in an [`Environment`] that is passed in: only [`run`] reads the process's own.
-//! - Standard output carries results only (tables for people, the API's JSON with `--json`); notes go to standard error.
+//! - Standard output carries results only (tables for people, the API's JSON with `--json`); notes go to standard
+//!   error.
 //! - Text of a server reaches the terminal without control characters.
 //! - Every wait is bounded.
 
@@ -29,7 +30,7 @@ pub use flotilla_aws::sigv4::Credentials;
 pub use image::ImageCommand;
 pub use repository::RepositoryCommand;
 pub use rule::RuleCommand;
-pub use run::run;
+pub use run::{main, run};
 pub use settings::Environment;
 pub use template::{TemplateCommand, TemplateFields};
 pub use transport::{Endpoint, InvalidEndpoint, TransportError};

@@ -1,6 +1,9 @@
 //! From a parsed command to text on standard output.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use flotilla_aws::{ErrorCode, Operation};
 use flotilla_base::Timestamp;
@@ -18,6 +21,21 @@ use crate::{
 
 /// No node has more: at the smallest page size, a hundred times the repositories AWS allows.
 const MAX_PAGES: usize = 10_000_000 / 100;
+
+/// [`run`] for a binary whose process does nothing else: on a runtime of its own, with errors said on standard error
+/// and
+/// turned into an exit code.
+pub fn main(command: ClientCommand, options: &ClientOptions) -> ExitCode {
+    // One thread: a command makes one request at a time.
+    let result = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(command, options)),
+        Err(source) => Err(CliError::Runtime(source)),
+    };
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    // Without standard error the exit code alone has to do.
+    let _ = writeln!(io::stderr(), "flotilla: {}", error.chain());
+    error.exit_code()
+}
 
 /// Does one command: the result goes to standard output, notes to standard error.
 ///

@@ -79,7 +79,9 @@ fn what_decides_the_meaning_must_be_signed() {
         });
         assert_eq!(unsigned, Err(SignatureError::Unsigned(name)));
     }
-    let twice = with(|head| drop(head.headers.append("x-amz-target", HeaderValue::from_static("other"))));
+    let twice = with(|head| {
+        head.headers.append("x-amz-target", HeaderValue::from_static("other"));
+    });
     assert!(matches!(twice, Err(SignatureError::Incomplete(_))));
 }
 

@@ -55,8 +55,10 @@ fn requests_signed_by_botocore_verify() {
     }
 }
 
-/// From AWS's signature version 4 test suite: method, target, further headers, body, signature.
-const SUITE: &[(&str, &str, &str, &[(&str, &str)], &str, &str)] = &[
+type Headers = &'static [(&'static str, &'static str)];
+
+/// From AWS's signature version 4 test suite: name, method, target, further headers, body, signature.
+const SUITE: &[(&str, &str, &str, Headers, &str, &str)] = &[
     ("get-vanilla", "GET", "/", &[], "", "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"),
     (
         "get-vanilla-query-order-key-case",
