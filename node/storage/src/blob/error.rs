@@ -36,3 +36,10 @@ pub enum StorageError {
     #[error("cannot {operation} {}", path.display())]
     Io { operation: &'static str, path: PathBuf, source: Arc<io::Error> },
 }
+
+impl StorageError {
+    pub(super) fn is_disk_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+}

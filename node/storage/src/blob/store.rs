@@ -1,17 +1,71 @@
-use std::{path::PathBuf, time::Duration};
+//! The store of blobs, and the rules that all of it keeps.
+//!
+//! A blob is **absent**, **growing** (one writer in this process, its bytes in `partial/`), or **sealed** (in
+//! `sealed/`). What the disk says is the truth; the table in memory is a cache of open files and the place where
+//! readers meet the writer.
+//!
+//! Two digests: OCI asks for sha256 (or sha512), which is known only when the last byte came; pieces are verified by
+//! BLAKE3. Invariant: the last piece of a growing blob is not readable before the digest and the length matched. On
+//! mismatch readers are cut short, never ended cleanly, and the partial is deleted.
+//!
+//! Publishing, in this order:
+//! 1. digest and length match: the last piece is released, the bytes are right whatever happens to the disk;
+//! 2. the root goes into the journal, which is the outboard from then on;
+//! 3. data, then outboard are synced: no name may lead to bytes that a loss of power takes away;
+//! 4. the outboard is renamed, then the data, whose name alone says "sealed". A crash in between leaves an outboard
+//!    without blob, which the next start removes, or (the disk may order renames as it likes) a blob without outboard,
+//!    which is made again from bytes that match the digest;
+//! 5. the folder is synced: from here on a caller may count on the blob.
+//!
+//! A crash before 5 leaves a partial that is resumed after each piece was hashed again, the sealed blob, or nothing.
+//! Removing goes the other way: data first.
+//!
+//! Locks, all of them short or held in the blocking pool only: a *stripe* of the digest orders what changes its files
+//! (load, begin, rename, quarantine, remove); inside it the *table*; inside that nothing. A find that hits the table
+//! takes no stripe. Writers' long work (re-hashing a prefix) runs outside of both, under their tenure.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    time::Duration,
+};
 
 use flotilla_base::ByteLen;
 use flotilla_oci::Digest;
 use flotilla_runtime::Host;
 use prometheus_client::registry::Registry;
+use tokio::{sync::watch, time::Instant};
 
-use super::{BlobReader, PartialWriter, StorageError};
+use super::{
+    BlobReader, PartialWriter, StorageError,
+    buffers::Buffers,
+    layout::{self, Layout, io_error},
+    live::{Blob, Phase, Pin},
+    partial::Tenure,
+    pieces::{self, Pieces},
+    resume,
+    space::Space,
+};
+use crate::metrics::Metrics;
+
+/// Open files kept without a reader: a quarter of the usual limit of 1,024 descriptors.
+const IDLE_BLOBS: usize = 256;
+/// Pieces of which idle blobs may keep hashes: 9 MiB for 256 GiB of hot blobs.
+const IDLE_PIECES: usize = 256 << 10;
+/// Digests that change at once without waiting for each other by chance.
+const STRIPES: usize = 64;
+/// How long a new writer waits for the last write of an old one.
+const TENURE_END: Duration = Duration::from_secs(5);
+const WARN_EVERY: Duration = Duration::from_secs(60);
+/// Damaged blobs kept for an operator to look at; older ones make room.
+const QUARANTINE_BLOBS: u64 = 8;
 
 #[derive(Clone, Debug)]
 pub struct BlobConfig {
     /// Folder of the blobs; made when absent.
     pub dir: PathBuf,
-    /// Most bytes of blobs, sealed and partial.
+    /// Most bytes of blobs: sealed, partial and quarantined.
     pub max_bytes: ByteLen,
     /// Free space of the file system that is left to others.
     pub reserve: ByteLen,
@@ -42,32 +96,422 @@ pub struct BlobUsage {
 
 /// Content-addressed files. Clones share one store.
 #[derive(Clone)]
-pub struct BlobStore(());
+pub struct BlobStore(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) host: Host,
+    config: BlobConfig,
+    pub(super) layout: Layout,
+    pub(super) metrics: Metrics,
+    pub(super) buffers: Buffers,
+    table: Mutex<Table>,
+    stripes: [Mutex<()>; STRIPES],
+    space: Mutex<Space>,
+    warned: Mutex<Option<Instant>>,
+    started: Instant,
+}
+
+#[derive(Default)]
+struct Table {
+    live: HashMap<Digest, Arc<Blob>>,
+    lookups: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl BlobStore {
-    pub async fn open(_host: Host, _config: BlobConfig, _registry: &mut Registry) -> Result<Self, StorageError> {
-        todo!()
-    }
-
-    pub async fn find(&self, _digest: &Digest) -> Result<Found, StorageError> {
-        todo!()
-    }
-
-    /// Starts a partial of `len` bytes, or takes up what an earlier one left.
+    /// Makes the folders, sums what is there, removes what a crash left without use. Partials stay for resuming.
     ///
     /// # Errors
-    /// [`StorageError::Full`], [`StorageError::Busy`], [`StorageError::Sealed`].
-    pub async fn begin(&self, _digest: &Digest, _len: ByteLen) -> Result<PartialWriter, StorageError> {
-        todo!()
+    /// Those of the disk.
+    pub async fn open(host: Host, config: BlobConfig, registry: &mut Registry) -> Result<Self, StorageError> {
+        let metrics = Metrics::register(registry);
+        let blocking = host.blocking;
+        let inner = blocking.run(move || Inner::open(host, config, metrics)).await?;
+        Ok(Self(Arc::new(inner)))
     }
 
+    /// What there is of `digest`, pinned.
+    ///
     /// # Errors
-    /// [`StorageError::Pinned`] while readers hold it.
-    pub async fn remove(&self, _digest: &Digest) -> Result<(), StorageError> {
-        todo!()
+    /// Those of the disk; a blob that is not there is [`Found::Absent`].
+    pub async fn find(&self, digest: &Digest) -> Result<Found, StorageError> {
+        if let Some(found) = self.0.lookup(digest) {
+            return Ok(found);
+        }
+        let (inner, digest) = (self.0.clone(), *digest);
+        self.0.host.blocking.run(move || inner.load(&digest)).await
+    }
+
+    /// Starts a partial of `len` bytes, or takes up what an earlier one left, hashed again (about 1 GB/s).
+    ///
+    /// # Errors
+    /// [`StorageError::Full`], [`StorageError::Busy`], [`StorageError::Sealed`], and those of the disk.
+    pub async fn begin(&self, digest: &Digest, len: ByteLen) -> Result<PartialWriter, StorageError> {
+        // A writer that was dropped just now may have its last write in flight.
+        let former = self.0.tenure_of(digest);
+        if let Some(mut former) = former
+            && tokio::time::timeout(TENURE_END, former.changed()).await.is_err()
+        {
+            return Err(StorageError::Busy { digest: *digest });
+        }
+        let (inner, digest) = (self.0.clone(), *digest);
+        self.0.host.blocking.run(move || inner.begin(digest, len.0)).await
+    }
+
+    /// Removes a sealed blob; nothing when there is none. Durable on return.
+    ///
+    /// # Errors
+    /// [`StorageError::Pinned`] while readers hold it, [`StorageError::Busy`] while it grows.
+    pub async fn remove(&self, digest: &Digest) -> Result<(), StorageError> {
+        let (inner, digest) = (self.0.clone(), *digest);
+        self.0.host.blocking.run(move || inner.remove(&digest)).await
     }
 
     pub fn usage(&self) -> BlobUsage {
-        todo!()
+        let space = self.0.space();
+        BlobUsage {
+            used: ByteLen(space.used_bytes()),
+            max: self.0.config.max_bytes,
+            free: ByteLen(space.free_bytes),
+            blobs: space.blobs,
+            quarantined: space.quarantined,
+        }
+    }
+}
+
+impl Inner {
+    fn open(host: Host, config: BlobConfig, metrics: Metrics) -> Result<Self, StorageError> {
+        let layout = Layout::new(config.dir.clone());
+        let space = Space::new(layout.open(&*host.disk)?);
+        let inner = Self {
+            host,
+            config,
+            layout,
+            metrics,
+            buffers: Buffers::default(),
+            table: Mutex::default(),
+            stripes: std::array::from_fn(|_| Mutex::default()),
+            space: Mutex::new(space),
+            warned: Mutex::default(),
+            started: Instant::now(),
+        };
+        inner.refresh_free();
+        Ok(inner)
+    }
+
+    pub(super) fn space(&self) -> MutexGuard<'_, Space> {
+        lock(&self.space)
+    }
+
+    pub(super) fn stripe(&self, digest: &Digest) -> MutexGuard<'_, ()> {
+        let byte = digest.hash().first().copied().unwrap_or_default();
+        lock(&self.stripes[usize::from(byte) % STRIPES])
+    }
+
+    /// Seconds since the store was opened, from 1 on.
+    pub(super) fn now_s(&self) -> u32 {
+        u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
+    pub(super) fn verify_interval_s(&self) -> u32 {
+        u32::try_from(self.config.verify_interval.as_secs()).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Asks the file system, and tells the metrics.
+    pub(super) fn refresh_free(&self) {
+        let usage = self.host.disk.usage(self.layout.dir());
+        let mut space = self.space();
+        match usage {
+            Ok(usage) => space.free_bytes = usage.free_bytes,
+            Err(error) => tracing::debug!(%error, "file system was not measured"),
+        }
+        space.report(&self.metrics);
+    }
+
+    pub(super) fn warn_full(&self) {
+        let mut warned = lock(&self.warned);
+        if warned.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
+            *warned = Some(Instant::now());
+            tracing::warn!(dir = %self.layout.dir().display(), "no room for blobs, they are passed through");
+        }
+    }
+
+    fn found(self: &Arc<Self>, blob: &Arc<Blob>) -> Option<Found> {
+        let reader = || BlobReader::new(self.clone(), Pin::new(blob));
+        match &*blob.phase.borrow() {
+            Phase::Growing { .. } => Some(Found::Partial(reader())),
+            Phase::Sealed => Some(Found::Sealed(reader())),
+            Phase::Failed(_) => None,
+        }
+    }
+
+    fn lookup(self: &Arc<Self>, digest: &Digest) -> Option<Found> {
+        let mut table = lock(&self.table);
+        table.lookups += 1;
+        let blob = table.live.get(digest)?;
+        blob.touched.store(table.lookups, Ordering::Relaxed);
+        self.found(blob)
+    }
+
+    fn load(self: &Arc<Self>, digest: &Digest) -> Result<Found, StorageError> {
+        let _stripe = self.stripe(digest);
+        if let Some(found) = self.lookup(digest) {
+            return Ok(found);
+        }
+        let paths = self.layout.sealed(digest);
+        let disk = &*self.host.disk;
+        let file = match disk.open(&paths.data) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Absent),
+            Err(error) => return Err(io_error("open", &paths.data)(error)),
+        };
+        let len = file.len().map_err(io_error("examine", &paths.data))?;
+        let outboard = resume::read_pieces(disk, &paths)?;
+        let hashes = match outboard.and_then(|content| pieces::parse_outboard(&content, len)) {
+            Some(hashes) => hashes,
+            None => match self.rebuild(digest, len, &*file, &paths)? {
+                Some(hashes) => hashes,
+                None => return Ok(Found::Absent),
+            },
+        };
+        let blob = Arc::new(Blob::sealed(*digest, len, file, Pieces::new(hashes, 0)));
+        let mut table = lock(&self.table);
+        table.insert(blob.clone());
+        Ok(self.found(&blob).unwrap_or(Found::Absent))
+    }
+
+    /// The outboard of a sealed blob that lost it, from the bytes; `None`, and the blob set aside, when they do not
+    /// match the digest. Under the stripe.
+    fn rebuild(
+        &self,
+        digest: &Digest,
+        len: u64,
+        file: &dyn flotilla_runtime::File,
+        paths: &layout::Paths,
+    ) -> Result<Option<Vec<pieces::Hash>>, StorageError> {
+        let whole = resume::hash_prefix(file, digest, len, None).map_err(io_error("read", &paths.data))?;
+        if whole.bytes != len || !whole.hash.matches(digest) {
+            self.set_aside(digest, len, "outboard is damaged and bytes do not match the digest");
+            return Ok(None);
+        }
+        let header = pieces::header(len, Some(&pieces::root(&whole.hashes)));
+        let content = [header.as_slice(), whole.hashes.as_flattened()].concat();
+        flotilla_runtime::write_file(&*self.host.disk, &paths.pieces, &content)
+            .map_err(io_error("write", &paths.pieces))?;
+        tracing::info!(%digest, "outboard made again");
+        Ok(Some(whole.hashes))
+    }
+
+    fn tenure_of(&self, digest: &Digest) -> Option<watch::Receiver<()>> {
+        let table = lock(&self.table);
+        let blob = table.live.get(digest).filter(|blob| blob.failure().is_some())?;
+        blob.tenure.clone()
+    }
+
+    fn begin(self: &Arc<Self>, digest: Digest, len: u64) -> Result<PartialWriter, StorageError> {
+        let disk = &*self.host.disk;
+        let usage = disk.usage(self.layout.dir()).map_err(io_error("measure", self.layout.dir()))?;
+        self.make_room(&digest, len, usage)?;
+        let stripe = self.stripe(&digest);
+        match lock(&self.table).live.get(&digest) {
+            Some(blob) if blob.is_sealed() => return Err(StorageError::Sealed { digest }),
+            Some(blob) if blob.tenure.is_some() => return Err(StorageError::Busy { digest }),
+            _ => {}
+        }
+        if disk.stat(&self.layout.sealed(&digest).data).is_ok() {
+            return Err(StorageError::Sealed { digest });
+        }
+        let paths = self.layout.partial(&digest);
+        let former = {
+            let mut space = self.space();
+            space.free_bytes = usage.free_bytes;
+            let held = space.idle.get(&digest).copied();
+            if !space.fits(&self.config, usage, len, held.unwrap_or(0)) {
+                drop(space);
+                self.warn_full();
+                return Err(StorageError::Full { digest });
+            }
+            space.promised_bytes = space.promised_bytes.saturating_add(len);
+            space.unwritten_bytes = space.unwritten_bytes.saturating_add(len);
+            space.idle.remove(&digest).is_some()
+        };
+        let opened = self.open_partial(&paths, former);
+        let (data, journal, content) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                let mut space = self.space();
+                space.promised_bytes = space.promised_bytes.saturating_sub(len);
+                space.unwritten_bytes = space.unwritten_bytes.saturating_sub(len);
+                drop(space);
+                if error.is_disk_full() {
+                    self.warn_full();
+                    return Err(StorageError::Full { digest });
+                }
+                return Err(error);
+            }
+        };
+        let (ended, tenure_end) = watch::channel(());
+        let blob = Arc::new(Blob::growing(digest, len, data, tenure_end));
+        lock(&self.table).live.insert(digest, blob.clone());
+        let tenure = Arc::new(Tenure::new(self.clone(), blob.clone(), paths, journal, ended));
+        drop(stripe);
+        // From here on the tenure settles the account, whatever happens.
+        let prefix = resume::take_up(&*blob.file, &*tenure.journal, &tenure.paths, &digest, len, &content);
+        let prefix = prefix.map_err(|error| tenure.spoil(error))?;
+        tenure.wrote(prefix.bytes, prefix.bytes);
+        self.space().report(&self.metrics);
+        Ok(PartialWriter::new(tenure, prefix.hash, prefix.bytes, prefix.hashes))
+    }
+
+    #[expect(clippy::type_complexity, reason = "two files and a content, taken apart at once")]
+    fn open_partial(
+        &self,
+        paths: &layout::Paths,
+        former: bool,
+    ) -> Result<(Arc<dyn flotilla_runtime::File>, Arc<dyn flotilla_runtime::File>, Vec<u8>), StorageError> {
+        let disk = &*self.host.disk;
+        if former
+            && let Some(content) = resume::read_pieces(disk, paths)?
+            && let (Ok(data), Ok(journal)) = (disk.open(&paths.data), disk.open(&paths.pieces))
+        {
+            return Ok((data, journal, content));
+        }
+        let data = disk.create(&paths.data).map_err(io_error("create", &paths.data))?;
+        let journal = disk.create(&paths.pieces).map_err(io_error("create", &paths.pieces))?;
+        let folder = self.layout.partials();
+        // The names, so that what is synced early can be resumed after a loss of power.
+        disk.sync_dir(&folder).map_err(io_error("sync", &folder))?;
+        Ok((data, journal, Vec::new()))
+    }
+
+    /// Deletes partials without a writer, when a new one does not fit beside them.
+    fn make_room(&self, digest: &Digest, len: u64, usage: flotilla_runtime::Usage) -> Result<(), StorageError> {
+        let others: Vec<Digest> = {
+            let space = self.space();
+            let held = space.idle.get(digest).copied().unwrap_or(0);
+            if space.fits(&self.config, usage, len, held) {
+                return Ok(());
+            }
+            space.idle.keys().filter(|other| *other != digest).copied().collect()
+        };
+        for other in others {
+            let _stripe = self.stripe(&other);
+            if self.space().idle.remove(&other).is_some() {
+                let paths = self.layout.partial(&other);
+                layout::remove(&*self.host.disk, &paths.data)?;
+                layout::remove(&*self.host.disk, &paths.pieces)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&self, digest: &Digest) -> Result<(), StorageError> {
+        let _stripe = self.stripe(digest);
+        {
+            let mut table = lock(&self.table);
+            match table.live.get(digest) {
+                Some(blob) if blob.tenure.is_some() && !blob.is_sealed() => {
+                    return Err(StorageError::Busy { digest: *digest });
+                }
+                Some(blob) if blob.is_pinned() => return Err(StorageError::Pinned { digest: *digest }),
+                _ => {}
+            }
+            table.live.remove(digest);
+        }
+        let disk = &*self.host.disk;
+        let paths = self.layout.sealed(digest);
+        let Ok(stat) = disk.stat(&paths.data) else { return Ok(()) };
+        layout::remove(disk, &paths.data)?;
+        {
+            let mut space = self.space();
+            space.sealed_bytes = space.sealed_bytes.saturating_sub(stat.len_bytes);
+            space.blobs = space.blobs.saturating_sub(1);
+        }
+        layout::remove(disk, &paths.pieces)?;
+        let shard = self.layout.shard(digest);
+        disk.sync_dir(&shard).map_err(io_error("sync", &shard))?;
+        self.refresh_free();
+        Ok(())
+    }
+
+    /// Sets a sealed blob aside after a bad piece. Once: later calls for the same blob change nothing.
+    pub(super) fn quarantine(&self, blob: &Arc<Blob>, cause: &std::io::Error) {
+        let _stripe = self.stripe(&blob.digest);
+        // Only what the table shows is what lies on the disk: another may have been sealed since.
+        let current = {
+            let mut table = lock(&self.table);
+            let current = table.live.get(&blob.digest).is_some_and(|current| Arc::ptr_eq(current, blob));
+            if current {
+                table.live.remove(&blob.digest);
+            }
+            current
+        };
+        if blob.fail(StorageError::Quarantined { digest: blob.digest }) && current {
+            self.set_aside(&blob.digest, blob.len, &cause.to_string());
+        }
+    }
+
+    /// Under the stripe.
+    fn set_aside(&self, digest: &Digest, len: u64, cause: &str) {
+        let disk = &*self.host.disk;
+        let (from, to) = (self.layout.sealed(digest), self.layout.quarantined(digest));
+        let full = self.space().quarantined >= QUARANTINE_BLOBS;
+        // Removed rather than kept, when enough are kept: their number says enough, and disks fail in crowds.
+        let moved = if full { disk.remove(&from.data) } else { disk.rename(&from.data, &to) };
+        let synced = moved
+            .and_then(|()| layout::remove(disk, &from.pieces).map_err(std::io::Error::other))
+            .and_then(|_| disk.sync_dir(&self.layout.shard(digest)));
+        self.metrics.quarantined.inc();
+        match synced {
+            Ok(()) => tracing::warn!(%digest, cause, "damaged blob quarantined"),
+            Err(error) => tracing::error!(%digest, cause, %error, "damaged blob could not be quarantined"),
+        }
+        let mut space = self.space();
+        space.sealed_bytes = space.sealed_bytes.saturating_sub(len);
+        space.blobs = space.blobs.saturating_sub(1);
+        if !full {
+            space.quarantined += 1;
+            space.quarantined_bytes = space.quarantined_bytes.saturating_add(len);
+        }
+        space.report(&self.metrics);
+    }
+
+    /// The end of a writer's tenure: the entry goes, unless it is a sealed blob by now.
+    pub(super) fn forget(&self, blob: &Arc<Blob>) {
+        let mut table = lock(&self.table);
+        if blob.is_sealed() {
+            table.trim();
+        } else if table.live.get(&blob.digest).is_some_and(|current| Arc::ptr_eq(current, blob)) {
+            table.live.remove(&blob.digest);
+        }
+    }
+}
+
+impl Table {
+    fn insert(&mut self, blob: Arc<Blob>) {
+        blob.touched.store(self.lookups, Ordering::Relaxed);
+        self.live.insert(blob.digest, blob);
+        self.trim();
+    }
+
+    /// Closes the blobs that were not asked for longest, when too many are open without a reader.
+    fn trim(&mut self) {
+        let idle = |blob: &&Arc<Blob>| blob.is_sealed() && !blob.is_pinned();
+        let weigh = |blob: &Arc<Blob>| blob.pieces.get().map_or(0, Pieces::len);
+        let mut order: Vec<_> = self.live.values().filter(idle).cloned().collect();
+        let mut sum: usize = order.iter().map(weigh).sum();
+        order.sort_by_key(|blob| blob.touched.load(Ordering::Relaxed));
+        let mut left = order.len();
+        for blob in order {
+            if left <= IDLE_BLOBS && sum <= IDLE_PIECES {
+                break;
+            }
+            left -= 1;
+            sum -= weigh(&blob);
+            self.live.remove(&blob.digest);
+        }
     }
 }

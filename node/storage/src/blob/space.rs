@@ -1,0 +1,71 @@
+//! How much is used, promised and free.
+
+use std::collections::BTreeMap;
+
+use flotilla_oci::Digest;
+use flotilla_runtime::Usage;
+
+use super::{BlobConfig, layout::Inventory};
+use crate::metrics::Metrics;
+
+/// Files that must remain creatable on the file system: the store is not its only user.
+const RESERVED_INODES: u64 = 1_024;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum StorageClass {
+    Sealed,
+    Partial,
+    Quarantine,
+}
+
+#[derive(Default)]
+pub(super) struct Space {
+    pub(super) blobs: u64,
+    pub(super) sealed_bytes: u64,
+    /// What partials without a writer hold. Whoever takes one out of this map owns its files.
+    pub(super) idle: BTreeMap<Digest, u64>,
+    /// Lengths announced to living writers.
+    pub(super) promised_bytes: u64,
+    /// The part of them that is not written yet.
+    pub(super) unwritten_bytes: u64,
+    pub(super) quarantined: u64,
+    pub(super) quarantined_bytes: u64,
+    /// When the file system was last asked.
+    pub(super) free_bytes: u64,
+}
+
+impl Space {
+    pub(super) fn new(inventory: Inventory) -> Self {
+        Self {
+            blobs: inventory.blobs,
+            sealed_bytes: inventory.sealed_bytes,
+            idle: inventory.partials.into_iter().collect(),
+            quarantined: inventory.quarantined,
+            quarantined_bytes: inventory.quarantined_bytes,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn used_bytes(&self) -> u64 {
+        let sums = [self.sealed_bytes, self.partial_bytes(), self.quarantined_bytes];
+        sums.into_iter().fold(0, u64::saturating_add)
+    }
+
+    fn partial_bytes(&self) -> u64 {
+        self.idle.values().fold(self.promised_bytes, |sum, bytes| sum.saturating_add(*bytes))
+    }
+
+    /// Whether a partial of `len` bytes fits, of which `held` are there already.
+    pub(super) fn fits(&self, config: &BlobConfig, usage: Usage, len: u64, held: u64) -> bool {
+        let used = self.used_bytes().saturating_sub(held).saturating_add(len);
+        let wanted = self.unwritten_bytes.saturating_add(len.saturating_sub(held)).saturating_add(config.reserve.0);
+        used <= config.max_bytes.0 && wanted <= usage.free_bytes && usage.free_inodes >= RESERVED_INODES
+    }
+
+    pub(super) fn report(&self, metrics: &Metrics) {
+        metrics.set_bytes(StorageClass::Sealed, self.sealed_bytes);
+        metrics.set_bytes(StorageClass::Partial, self.partial_bytes());
+        metrics.set_bytes(StorageClass::Quarantine, self.quarantined_bytes);
+        metrics.set_free(self.free_bytes);
+    }
+}
