@@ -185,7 +185,8 @@ impl Config {
         for (key, text) in
             [("node.name", &self.node.name), ("node.region", &self.node.region), ("node.zone", &self.node.zone)]
         {
-            let fits = (1..=64).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._".contains(&c));
+            let fits = (1..=64).contains(&text.len())
+                && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._".contains(&c));
             if !fits {
                 return value(key, "must be 1 to 64 letters, digits, '-', '.' or '_'");
             }
@@ -233,8 +234,11 @@ mod tests {
         assert_eq!(format!("{printed:?}"), format!("{default:?}"));
 
         // With the comment signs of optional keys removed it must parse too: those keys exist.
-        let all: String =
-            DEFAULT_FILE.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).map(|line| format!("{line}\n")).collect();
+        let all: String = DEFAULT_FILE
+            .lines()
+            .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+            .map(|line| format!("{line}\n"))
+            .collect();
         parsed(&all).unwrap();
     }
 

@@ -71,7 +71,8 @@ impl DataFolder {
         }
         let record = node_record(host, path)?;
         let pid_path = path.join("pid");
-        write_file(&*host.disk, &pid_path, format!("{}\n", std::process::id()).as_bytes()).map_err(failed("write", &pid_path))?;
+        write_file(&*host.disk, &pid_path, format!("{}\n", std::process::id()).as_bytes())
+            .map_err(failed("write", &pid_path))?;
         Ok(Self { path: path.to_owned(), record, _lock: lock })
     }
 

@@ -118,8 +118,14 @@ async fn create(services: &Services, prefix: &str, host: &str) -> Result<(), Ser
 #[expect(clippy::print_stdout, reason = "what the newcomer reads first, and the line that scripts wait for")]
 fn greet(url: &str, data: &Path, ready: &Ready<'_>) {
     let host = url.trim_start_matches("http://");
-    let data_flag = if data == Path::new("flotilla-data") { String::new() } else { format!(" --data {}", data.display()) };
-    println!("Flotilla {} keeps up to {} of images in {}", env!("CARGO_PKG_VERSION"), ready.storage_max, data.display());
+    let data_flag =
+        if data == Path::new("flotilla-data") { String::new() } else { format!(" --data {}", data.display()) };
+    println!(
+        "Flotilla {} keeps up to {} of images in {}",
+        env!("CARGO_PKG_VERSION"),
+        ready.storage_max,
+        data.display()
+    );
     println!("  docker pull {host}/docker-hub/library/alpine     anonymous pull through Docker Hub");
     println!("  eval \"$(flotilla env{data_flag})\"                       lets aws and flotilla talk to this node");
     println!("  aws ecr describe-pull-through-cache-rules        or: flotilla rule list");

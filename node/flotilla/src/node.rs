@@ -69,12 +69,8 @@ impl Ready<'_> {
 ///
 /// # Errors
 /// [`NodeError`], before it serves.
-pub fn run(
-    plan: Plan,
-    ready: impl AsyncFnOnce(Ready<'_>) -> Result<(), NodeError>,
-) -> Result<(), NodeError> {
-    crate::telemetry::start(&plan.config.log)
-        .map_err(|reason| ConfigError::Value { key: "log.level", reason })?;
+pub fn run(plan: Plan, ready: impl AsyncFnOnce(Ready<'_>) -> Result<(), NodeError>) -> Result<(), NodeError> {
+    crate::telemetry::start(&plan.config.log).map_err(|reason| ConfigError::Value { key: "log.level", reason })?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(NodeError::Runtime)?;
     let outcome = runtime.block_on(live(plan, ready));
     // What a second signal left behind must not hold the process.
@@ -82,10 +78,7 @@ pub fn run(
     outcome
 }
 
-async fn live(
-    plan: Plan,
-    ready: impl AsyncFnOnce(Ready<'_>) -> Result<(), NodeError>,
-) -> Result<(), NodeError> {
+async fn live(plan: Plan, ready: impl AsyncFnOnce(Ready<'_>) -> Result<(), NodeError>) -> Result<(), NodeError> {
     let Plan { config, credentials, init } = plan;
     let mut signals = Signals::listen().map_err(NodeError::Signals)?;
     let host = Host::system();

@@ -52,8 +52,12 @@ fn what_was_acknowledged_is_forgotten_and_stale() {
     world.send(later).unwrap();
     assert_eq!(world.send(early), Err(Refusal::StaleOperation));
     assert_eq!(world.send(kept), reply);
+    let acknowledges_more = create(&mut world, 1, 110, 109);
+    world.send(acknowledges_more).unwrap();
+    let never_came = create(&mut world, 1, 105, 0);
+    assert_eq!(world.send(never_came), Err(Refusal::StaleOperation), "answered otherwise, its node says");
     // An acknowledgement of itself would be a lie.
-    let liar = create(&mut world, 1, 103, u64::MAX);
+    let liar = create(&mut world, 1, 111, u64::MAX);
     assert!(is_created(&world.send(liar.clone())));
     assert!(is_created(&world.send(liar)));
 }

@@ -224,3 +224,18 @@ fn a_link_holds_only_where_its_rule_does() {
     assert_eq!(world.run(Op::LinkBlob(old)), Err(Refusal::Moved));
     world.ok(Op::LinkBlob(good));
 }
+
+#[test]
+fn the_covering_rule_is_the_one_that_the_view_resolves() {
+    for rules in [vec![], vec!["ROOT"], vec!["a", "a/b", "ROOT"], vec!["a/b/c", "a"]] {
+        let mut world = World::unfounded();
+        for text in rules {
+            world.ok(Op::CreateCacheRule(Box::new(rule(text))));
+        }
+        let parsed = world.tables().rules().unwrap();
+        for text in ["a", "b", "a/x", "a/b", "a/b/x", "a/b/c/d", "ab/c", "x/a/b"] {
+            let covering = world.tables().covering_rule(&name(text)).unwrap().map(|rule| rule.prefix);
+            assert_eq!(covering, parsed.resolve(&name(text)).origin.map(|origin| origin.rule), "{text}");
+        }
+    }
+}
