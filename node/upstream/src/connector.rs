@@ -16,7 +16,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     HttpError,
-    origin::{Named, Origin, permits},
+    address::{Named, permits},
+    origin::Origin,
 };
 
 /// How long one address may keep the next from being tried (RFC 8305, "Connection Attempt Delay").

@@ -9,8 +9,8 @@ pub enum UpstreamError {
     #[error("{host} does not have it")]
     NotFound { host: Arc<str> },
     /// 401, or the token service refused us.
-    #[error("{host} refuses our credentials, or wants some: {reason}")]
-    Unauthorized { host: Arc<str>, reason: &'static str },
+    #[error("{host} does not let us in: {reason}")]
+    Unauthorized { host: Arc<str>, reason: Refusal },
     /// 403.
     #[error("{host} denies this to our account")]
     Denied { host: Arc<str> },
@@ -46,6 +46,19 @@ pub enum UpstreamError {
     /// A redirect, realm or address that our rules forbid to follow.
     #[error("{host} sends us to {target}, which is refused: {reason}")]
     Blocked { host: Arc<str>, target: Arc<str>, reason: &'static str },
+}
+
+/// Why we are not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("it wants a username and a password")]
+    WantsPassword,
+    #[error("its token service refuses to give a token")]
+    TokenService,
+    #[error("it does not accept what it was given")]
+    NotAccepted,
+    #[error("it says 401 without a challenge that can be answered")]
+    NoChallenge,
 }
 
 /// What failed below the meaning of an answer.

@@ -8,11 +8,12 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use crate::{
-    HttpError, UpstreamError,
+    HttpError, Refusal, UpstreamError,
+    address::Named,
     breaker::Pass,
     challenge::Challenge,
     headers,
-    origin::{Named, Origin},
+    origin::Origin,
     session::{Authorization, Learned, Session},
     wire::{Body, Incame, Outgoing},
 };
@@ -111,10 +112,20 @@ impl Session {
     ) -> Result<(Incame, Option<Authorization>), UpstreamError> {
         let name = ask.name.as_ref();
         let mut learned = self.learned(name);
-        let mut authorization = match &learned {
-            Some(learned) => Some(self.authorize(name, learned.clone()).await?),
-            None => None,
-        };
+        let mut authorization = None;
+        if let Some(before) = &learned {
+            match self.authorize(name, before.clone()).await {
+                Ok(granted) => authorization = Some(granted),
+                Err(error @ (UpstreamError::Unavailable { .. } | UpstreamError::Throttled { .. })) => {
+                    return Err(error);
+                }
+                // What was learned may be of another repository, or of another day: the upstream shall say it again.
+                Err(_) => {
+                    self.forget(name);
+                    learned = None;
+                }
+            }
+        }
         let mut round = 1;
         loop {
             let headers = ask.headers(authorization.as_ref());
@@ -148,8 +159,8 @@ impl Session {
                 return Ok((incame, authorization));
             };
             incame.body.discard().await;
-            self.learn(name, next.clone());
             authorization = Some(self.authorize(name, next.clone()).await?);
+            self.learn(name, next.clone());
             learned = Some(next);
         }
     }
@@ -218,8 +229,7 @@ impl Session {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => return Ok(answer),
             StatusCode::NOT_FOUND | StatusCode::GONE => UpstreamError::NotFound { host: host() },
             StatusCode::UNAUTHORIZED => {
-                let reason =
-                    if answer.authorized { "it does not accept them" } else { "its challenge cannot be answered" };
+                let reason = if answer.authorized { Refusal::NotAccepted } else { Refusal::NoChallenge };
                 UpstreamError::Unauthorized { host: host(), reason }
             }
             StatusCode::FORBIDDEN => UpstreamError::Denied { host: host() },

@@ -5,6 +5,7 @@
 //! nobody else. No query string of a redirect is logged or part of an error.
 
 mod account;
+mod address;
 mod bounded;
 mod breaker;
 mod challenge;
@@ -32,6 +33,6 @@ mod tests;
 
 pub use account::{Account, Credential};
 pub use config::{HostConfig, UpstreamConfig, UpstreamConfigError};
-pub use error::{HttpError, UpstreamError};
+pub use error::{HttpError, Refusal, UpstreamError};
 pub use upstream::{BlobHead, Download, FetchedManifest, ManifestHead, Probe, Upstream};
 pub use upstreams::Upstreams;

@@ -1,8 +1,7 @@
 use http::{Method, StatusCode};
 
 use crate::{
-    Probe, UpstreamError,
-    challenge::Challenge,
+    Probe, Refusal, UpstreamError,
     exchange::{Answer, Ask},
     headers,
     session::Session,
@@ -13,14 +12,14 @@ pub(crate) async fn probe(session: &Session) -> Result<Probe, UpstreamError> {
     let fresh = session.fresh();
     let ask = Ask::new(Method::GET, "/v2/".to_owned());
     let answered = fresh.retrying(|| fresh.exchange_or_unavailable(&ask)).await;
-    let asks_for_tokens =
-        fresh.learned(None).is_some_and(|learned| matches!(learned.challenge, Challenge::Bearer { .. }));
     let anonymous = !fresh.has_credential();
     let not_a_registry = |reason| UpstreamError::NotARegistry { host: fresh.site.name.clone(), reason };
     let answer = match answered {
         Ok(answer) => answer,
         // Some token services give anonymous clients nothing but tokens for a repository, and none is named here.
-        Err(UpstreamError::Unauthorized { .. }) if asks_for_tokens && anonymous => return Ok(Probe::Anonymous),
+        Err(UpstreamError::Unauthorized { reason: Refusal::TokenService, .. }) if anonymous => {
+            return Ok(Probe::Anonymous);
+        }
         Err(error) => return Err(error),
     };
     match answer.status {
@@ -30,11 +29,12 @@ pub(crate) async fn probe(session: &Session) -> Result<Probe, UpstreamError> {
         StatusCode::OK => Ok(Probe::Authenticated),
         StatusCode::UNAUTHORIZED if answer.authorized && anonymous => Ok(Probe::Anonymous),
         StatusCode::UNAUTHORIZED if answer.authorized => {
-            Err(UpstreamError::Unauthorized { host: fresh.site.name.clone(), reason: "it does not accept them" })
+            Err(UpstreamError::Unauthorized { host: fresh.site.name.clone(), reason: Refusal::NotAccepted })
         }
         StatusCode::UNAUTHORIZED => Err(not_a_registry("/v2/ answers 401 without a challenge that can be answered")),
         StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
-            fresh.accept(answer).await.and(Err(not_a_registry("no answer")))
+            // Never a success, so that what it means is an error.
+            fresh.accept(answer).await.and(Err(not_a_registry("/v2/ answers neither 200 nor 401")))
         }
         _ => Err(not_a_registry("/v2/ answers neither 200 nor 401")),
     }

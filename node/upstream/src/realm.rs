@@ -1,4 +1,4 @@
-use crate::origin::{Named, Origin};
+use crate::{address::Named, origin::Origin};
 
 /// Token services that belong to an upstream of another name. All others must be on the upstream's own host, or listed
 /// in `realm_allow`.

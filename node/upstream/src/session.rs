@@ -17,13 +17,14 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
 use crate::{
-    Credential, HttpError, UpstreamConfig, UpstreamConfigError, UpstreamError,
+    Credential, HttpError, Refusal, UpstreamConfig, UpstreamConfigError, UpstreamError,
+    address::Named,
     bounded::BoundedMap,
     breaker::Breaker,
     challenge::Challenge,
     gate::Gate,
     headers,
-    origin::{Named, Origin},
+    origin::Origin,
     realm,
     tokens::{Granted, Token, TokenKey, Tokens},
     wire::{Behalf, Body, Incame, Outgoing, Wire},
@@ -33,6 +34,9 @@ use crate::{
 const MAX_CHALLENGES: usize = 1024;
 /// Longest reply of a token service; the tokens of large organisations have some tens of KiB.
 const TOKEN_REPLY_LIMIT: ByteLen = ByteLen::kib(256);
+
+/// For a body that is wanted as one piece: 4 MiB at 70 kB/s.
+const WHOLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What all upstreams share.
 pub(crate) struct Shared {
@@ -147,6 +151,14 @@ impl Session {
         challenges.latest = Some(learned);
     }
 
+    pub(crate) fn forget(&self, name: Option<&Name>) {
+        let mut challenges = self.lock();
+        if let Some(name) = name {
+            challenges.by_name.remove(name);
+        }
+        challenges.latest = None;
+    }
+
     /// Answers a challenge, for pulling from `name`.
     pub(crate) async fn authorize(
         &self,
@@ -156,9 +168,8 @@ impl Session {
         let host = self.site.name.clone();
         let (realm, service) = match learned.challenge {
             Challenge::Basic => {
-                let header = self
-                    .basic()
-                    .ok_or(UpstreamError::Unauthorized { host, reason: "it wants a username and a password" })?;
+                let header =
+                    self.basic().ok_or(UpstreamError::Unauthorized { host, reason: Refusal::WantsPassword })?;
                 return Ok(Authorization::Basic(header));
             }
             Challenge::Bearer { realm, service } => (realm, service),
@@ -220,7 +231,7 @@ impl Session {
                 return Token::from_reply(&reply).ok_or(malformed);
             }
             StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                UpstreamError::Unauthorized { host: host(), reason: "its token service refuses to give a token" }
+                UpstreamError::Unauthorized { host: host(), reason: Refusal::TokenService }
             }
             StatusCode::TOO_MANY_REQUESTS => UpstreamError::Throttled {
                 host: host(),
@@ -262,8 +273,14 @@ impl Session {
         })
     }
 
-    /// The rest of a body, at most `limit`.
+    /// The rest of a body, at most `limit`, and not for ever.
     pub(crate) async fn whole(&self, body: &mut Body, limit: ByteLen) -> Result<Bytes, UpstreamError> {
+        let stalled = HttpError::Stalled { target: body.target().clone() };
+        let read = tokio::time::timeout(WHOLE_TIMEOUT, self.read_whole(body, limit)).await;
+        read.unwrap_or_else(|_| Err(self.failed(stalled)))
+    }
+
+    async fn read_whole(&self, body: &mut Body, limit: ByteLen) -> Result<Bytes, UpstreamError> {
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
         let limit_bytes = usize::try_from(limit.0).unwrap_or(usize::MAX);

@@ -14,9 +14,10 @@ use url::{Position, Url};
 
 use crate::{
     HttpError, UpstreamConfig, UpstreamConfigError,
+    address::{Named, permits},
     connector::Connector,
     metrics::HostMetrics,
-    origin::{Named, Origin, permits},
+    origin::Origin,
     pool::{Connection, Pool, PoolKey, start},
 };
 

@@ -160,3 +160,52 @@ async fn a_probe_uses_new_tokens_and_believes_only_an_answer() {
     assert_eq!(targets(&server)[1], "/token?service=registry", "no repository is named");
     assert_eq!(node.anonymous().probe().await.unwrap(), Probe::Anonymous);
 }
+
+#[tokio::test]
+async fn an_upstream_that_changed_its_mind_is_asked_again() {
+    // Basic for which there is no credential, a realm that is refused, a token service that refuses; then nothing.
+    let server = Server::start(|request| {
+        let own = format!("http://{}/token", request.header("host").unwrap());
+        match (request.target.starts_with("/token"), request.nth) {
+            (true, _) => Reply::new(403),
+            (_, 0) => Reply::new(401).header("WWW-Authenticate", "Basic realm=\"x\""),
+            (_, 1) => Reply::new(401).header("WWW-Authenticate", "Bearer realm=\"https://elsewhere.example/\""),
+            (_, 2) => Reply::new(401).header("WWW-Authenticate", format!("Bearer realm={own}")),
+            _ => Reply::ok("{}"),
+        }
+    })
+    .await;
+    let upstream = Node::new(&server).anonymous();
+    for _ in 0..3 {
+        upstream.head(&name(), &tag()).await.unwrap_err();
+    }
+    upstream.head(&name(), &tag()).await.unwrap();
+}
+
+#[tokio::test]
+async fn repositories_with_token_services_of_their_own_are_served_side_by_side() {
+    let server = Server::start(|request| {
+        if let Some(service) = request.target.strip_prefix("/token/") {
+            let (service, scope) = service.split_once('?').unwrap();
+            return match scope.contains(&format!("team%2F{service}")) {
+                true => Reply::ok(format!(r#"{{"token":"{service}"}}"#)),
+                false => Reply::new(403),
+            };
+        }
+        let repository = request.target.split('/').nth(3).unwrap();
+        match request.header("authorization") == Some(&format!("Bearer {repository}")) {
+            true => Reply::ok("{}"),
+            false => Reply::new(401).header(
+                "WWW-Authenticate",
+                format!(r#"Bearer realm="http://{}/token/{repository}""#, request.header("host").unwrap()),
+            ),
+        }
+    })
+    .await;
+    let upstream = Node::new(&server).anonymous();
+    for name in ["team/a", "team/b", "team/a", "team/b"] {
+        upstream.head(&name.parse().unwrap(), &tag()).await.unwrap();
+    }
+    let asked = targets(&server).iter().filter(|target| target.ends_with("latest")).count();
+    assert_eq!(asked, 6, "each repository learned once");
+}
