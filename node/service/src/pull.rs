@@ -1,16 +1,46 @@
 //! Pull and pull through: from a mapped name to bytes.
+//!
+//! Invariants: a blob or manifest is served through a repository only by its link, or a proof that becomes one (6);
+//! upstream trouble never fails a pull of what is held (4); "not found" is said only after a barrier and upstream's own
+//! word (13); a tag moves only from the version that was read before upstream was asked (14).
 
-use std::sync::Arc;
+mod blob;
+mod cache;
+mod failure;
+mod import;
+mod manifest;
+mod metrics;
+mod referrers;
+mod refresh;
+mod usage;
+mod validate;
+
+use std::sync::{Arc, atomic::AtomicBool};
 
 use bytes::Bytes;
 use flotilla_base::ByteLen;
 use flotilla_oci::{Digest, MediaType, Name, Reference, Tag};
 use flotilla_registry::cache_rule::Target;
-use flotilla_transfer::Blob;
-use prometheus_client::registry::Registry;
+use flotilla_runtime::{Host, Published, Recent, SingleFlight};
+use flotilla_state::View;
+use flotilla_transfer::{Blob, LeaseKey, Origins, Transfer};
+use flotilla_upstream::Upstreams;
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use serde::Deserialize;
+use tokio::time::Instant;
 
+use self::{
+    blob::{Proven, Verdict},
+    cache::ManifestCache,
+    failure::Failure,
+    metrics::{Kind, Metrics},
+    usage::Usage,
+    validate::{Checked, Checks},
+};
 use crate::{Parts, Permit, ServiceError, proposer::Proposer};
+
+/// Absences, proofs and lengths that are remembered, each; one that is forgotten is asked for again.
+const REMEMBERED: usize = 16_384;
 
 /// `[pull]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,7 +62,28 @@ impl Default for PullConfig {
     }
 }
 
-pub struct Pull {}
+pub struct Pull {
+    config: PullConfig,
+    host: Host,
+    view: Published<View>,
+    transfer: Arc<Transfer>,
+    origins: Arc<Origins>,
+    upstreams: Upstreams,
+    proposer: Proposer,
+    manifests: ManifestCache,
+    tags: SingleFlight<LeaseKey, Result<Checked, Failure>>,
+    digests: SingleFlight<LeaseKey, Result<ServedManifest, Failure>>,
+    proofs: SingleFlight<(Name, Digest), Verdict>,
+    /// What upstream did not have.
+    absent: Recent<(Name, Reference), ()>,
+    proven: Recent<(Name, Digest), Proven>,
+    lens: Recent<(Name, Digest), ByteLen>,
+    checks: Checks,
+    usage: Usage,
+    /// Said once per outage of the replicated state.
+    keeps_nothing: AtomicBool,
+    metrics: Metrics,
+}
 
 /// A manifest that is linked to the repository, as its upstream wrote it.
 #[derive(Clone, Debug)]
@@ -89,14 +140,72 @@ pub enum Validation {
     UpstreamFailed(String),
 }
 
+impl Source {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Upstream => "upstream",
+            Self::Passthrough => "passthrough",
+        }
+    }
+}
+
 impl Pull {
     pub(crate) fn new(parts: &Parts, config: PullConfig, proposer: Proposer, registry: &mut Registry) -> Arc<Self> {
-        todo!()
+        let pull = Arc::new(Self {
+            config,
+            host: parts.host.clone(),
+            view: parts.view.clone(),
+            transfer: parts.transfer.clone(),
+            origins: parts.origins.clone(),
+            upstreams: parts.upstreams.clone(),
+            proposer,
+            manifests: ManifestCache::default(),
+            tags: SingleFlight::default(),
+            digests: SingleFlight::default(),
+            proofs: SingleFlight::default(),
+            absent: Recent::new(REMEMBERED),
+            proven: Recent::new(REMEMBERED),
+            lens: Recent::new(REMEMBERED),
+            checks: Checks::default(),
+            usage: Usage::default(),
+            keeps_nothing: AtomicBool::new(false),
+            metrics: Metrics::register(registry),
+        });
+        let recorder = pull.clone();
+        pull.host.tasks.spawn("usage", async move { recorder.record_usage().await });
+        pull
+    }
+
+    async fn record_usage(&self) {
+        let drain = self.host.tasks.drain();
+        while !drain.is_begun() {
+            tokio::select! {
+                () = drain.begun() => {}
+                () = tokio::time::sleep(usage::ROUND) => {}
+            }
+            self.flush().await;
+        }
+    }
+
+    /// Records the pulls and validations of the last minute now; for the end of a node, before its consensus stops.
+    pub async fn flush(&self) {
+        self.usage.flush(&self.proposer).await;
+    }
+
+    /// Counts bytes of bodies as they leave; taken once per body.
+    pub fn bytes_counter(&self, source: Source) -> Counter {
+        self.metrics.bytes(source)
+    }
+
+    /// Counts a pull that was denied before it came here; `kind` is `manifest` or `blob`.
+    pub fn count_denied(&self, kind: &'static str) {
+        self.metrics.denied(kind);
     }
 
     /// Maps a name to exactly one repository. The only function that does; no handler sees the raw name afterwards.
     pub fn target(&self, name: &Name) -> Target {
-        todo!()
+        self.view.load().rules.resolve(name)
     }
 
     /// # Errors
@@ -104,51 +213,69 @@ impl Pull {
     /// (4).
     pub async fn manifest(
         self: &Arc<Self>,
-        permit: Permit<'_>,
+        _: Permit<'_>,
         target: &Target,
         reference: &Reference,
     ) -> Result<ServedManifest, ServiceError> {
-        todo!()
+        let began = Instant::now();
+        let served = self.serve_manifest(target, reference).await;
+        self.metrics.pulled(Kind::Manifest, began.elapsed(), served.as_ref().map(|served| served.freshness));
+        served
     }
 
-    /// Returns as soon as the length is known; the bytes follow.
+    /// Returns as soon as the length is known; the bytes follow. Cancel safe, as all pulls are: what was begun goes on.
+    ///
+    /// # Errors
+    /// `NoBlob` only when the repository's own upstream said so, or after a barrier (13).
     pub async fn blob(
         self: &Arc<Self>,
-        permit: Permit<'_>,
+        _: Permit<'_>,
         target: &Target,
         digest: &Digest,
     ) -> Result<ServedBlob, ServiceError> {
-        todo!()
+        let began = Instant::now();
+        let served = self.serve_blob(target, digest).await;
+        self.metrics.pulled(Kind::Blob, began.elapsed(), served.as_ref().map(|served| served.freshness));
+        served
     }
 
     /// The length of a blob, without fetching it.
+    ///
+    /// # Errors
+    /// As [`Pull::blob`].
     pub async fn blob_len(
         self: &Arc<Self>,
-        permit: Permit<'_>,
+        _: Permit<'_>,
         target: &Target,
         digest: &Digest,
     ) -> Result<ByteLen, ServiceError> {
-        todo!()
+        self.serve_blob_len(target, digest).await
     }
 
-    /// Index of the manifests that refer to `digest`: upstream's on a cached repository, else what is here.
+    /// Index of the manifests that refer to `digest`: upstream's on a cached repository, else one that is empty.
+    ///
+    /// # Errors
+    /// `Upstream` and `Origin`, when it cannot be told.
     pub async fn referrers(
         self: &Arc<Self>,
-        permit: Permit<'_>,
+        _: Permit<'_>,
         target: &Target,
         digest: &Digest,
         artifact_type: Option<&str>,
     ) -> Result<Bytes, ServiceError> {
-        todo!()
+        self.find_referrers(target, digest, artifact_type).await
     }
 
     /// Validates one tag, or every tag of the repository, against upstream now.
+    ///
+    /// # Errors
+    /// `Invalid` when no rule covers the repository; what upstream said is in each tag's place.
     pub async fn refresh(
         self: &Arc<Self>,
-        permit: Permit<'_>,
+        _: Permit<'_>,
         target: &Target,
         tag: Option<&Tag>,
     ) -> Result<Vec<Refreshed>, ServiceError> {
-        todo!()
+        self.refresh_tags(target, tag).await
     }
 }

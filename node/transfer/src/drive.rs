@@ -179,6 +179,8 @@ impl<'a> Drive<'a> {
                 }
                 Ok(Some(writer))
             }
+            // Sealed meanwhile, with others' bytes.
+            Err(StorageError::Sealed { .. }) if self.fill.only.is_some() => Err(Cut::Pass(Passing::Unproven)),
             Err(StorageError::Sealed { .. }) => Ok(None),
             Err(error) => Err(self.of_store(error)),
         }

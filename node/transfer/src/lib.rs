@@ -25,6 +25,6 @@ pub use error::TransferError;
 pub use have::{Have, LocalOnly};
 pub use lease::{AlwaysGranted, HeldBy, Lease, LeaseGuard, LeaseKey};
 pub use origins::{OriginError, Origins, Resolved};
-pub use reader::Reader;
+pub use reader::{Reader, Sealing};
 pub use transfer::{Blob, Parts, Proof, Transfer, Wanted};
 pub use want::{NobodyElse, Want};

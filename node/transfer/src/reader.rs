@@ -10,7 +10,14 @@ use flotilla_registry::cache_rule::Origin;
 use flotilla_runtime::{BoxFuture, ByteStream};
 use flotilla_storage::{BlobReader, StorageError};
 
-use crate::{TransferError, core::Core, fill::Follow, metrics::Passing};
+use tokio::sync::watch;
+
+use crate::{
+    TransferError,
+    core::Core,
+    fill::{Follow, Stage},
+    metrics::Passing,
+};
 
 /// Reads a blob of this node, sealed or growing, like [`BlobReader`]. When the store loses it on the way (the disk is
 /// full, a held piece is bad) the rest comes straight from the blob's own origin: the reader goes on where it was, at
@@ -38,6 +45,17 @@ enum Feed {
     Ended,
 }
 
+/// The end of one fill. Holding it does not count as following.
+pub struct Sealing(watch::Receiver<Stage>);
+
+impl Sealing {
+    /// Waits for the end; `true` when this very fill sealed its blob, not one that came after it. Cancel safe.
+    pub async fn sealed(mut self) -> bool {
+        let ended = self.0.wait_for(|stage| !matches!(stage, Stage::Deciding | Stage::Flowing)).await;
+        ended.is_ok_and(|stage| matches!(*stage, Stage::Sealed))
+    }
+}
+
 /// Whom to ask when the store fails.
 #[derive(Clone)]
 pub(crate) struct Rescue {
@@ -53,6 +71,11 @@ impl Reader {
 
     pub fn digest(&self) -> &Digest {
         &self.digest
+    }
+
+    /// The end of the fill that this reader follows; `None` when the blob was sealed before.
+    pub fn sealing(&self) -> Option<Sealing> {
+        self.follow.as_ref().map(|follow| Sealing(follow.fill().stage()))
     }
 
     /// Of the whole blob, whatever the range.

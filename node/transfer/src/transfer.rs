@@ -115,11 +115,6 @@ impl Transfer {
         &self.core.lease
     }
 
-    /// Blobs being fetched now.
-    pub fn fills_in_flight(&self) -> usize {
-        self.core.fills.len()
-    }
-
     /// Returns as soon as the length is known; the bytes follow. The fill is a task of its own: dropping the blob does
     /// not stop it. On a full disk the blob passes through. Cancel safe.
     ///
@@ -199,7 +194,7 @@ impl Transfer {
 
     /// Fills that run now.
     pub fn fills_in_flight(&self) -> u64 {
-        todo!()
+        self.core.fills.len() as u64
     }
 
     /// Waits until a fill of `digest` that runs now has ended; `true` when the blob is sealed here.
@@ -209,6 +204,11 @@ impl Transfer {
             while flight.changed().await.is_ok() {}
         }
         matches!(self.core.blobs.find(digest).await, Ok(Found::Sealed(_)))
+    }
+
+    /// The origin is believed without its bytes; not so when it cannot be asked at all.
+    pub fn is_trusted(&self, origin: &Origin) -> bool {
+        self.core.fetch.is_trusted(origin)
     }
 
     /// Asks the origin whether it has the blob (HEAD).

@@ -1,0 +1,290 @@
+//! Blobs: through a link, or through a proof that becomes one.
+
+use std::{sync::Arc, time::Duration};
+
+use flotilla_base::ByteLen;
+use flotilla_oci::{Digest, Name};
+use flotilla_registry::{
+    Refusal,
+    cache_rule::{Origin, Target},
+};
+use flotilla_runtime::{Flight, Lead};
+use flotilla_state::{LinkBlob, Op};
+use flotilla_transfer::{Blob, Sealing, TransferError, Wanted};
+
+use super::{Freshness, Pull, ServedBlob, Source, failure::Failure};
+use crate::ServiceError;
+
+/// How long a proof counts before its link must be there: longer than the fill of a large blob.
+pub(super) const PROVEN: Duration = Duration::from_secs(3600);
+
+/// How long a length that an upstream told is believed without asking again.
+const LEN_KNOWN: Duration = Duration::from_secs(60);
+
+/// Attempts to record a link. The next pull proves it again, so losing one costs a HEAD.
+const LINK_ATTEMPTS: u32 = 3;
+
+/// How often a pull starts again that met a fill or a proof in its last moment.
+const ATTEMPTS: usize = 4;
+
+/// A blob may be served through a repository that has no link to it yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Proven {
+    origin: Origin,
+    rule_version: u64,
+}
+
+/// What the one who proves tells the others who wait for the same blob in the same repository.
+#[derive(Clone, Debug)]
+pub(super) enum Verdict {
+    /// The upstream has it, and is believed.
+    Has,
+    /// It is not believed without its bytes, and is delivering them.
+    Delivers,
+    /// It is not believed, and the blob is here from somewhere else: each client gets what the upstream delivers.
+    MustDeliver,
+    Not(Failure),
+}
+
+impl Pull {
+    pub(super) async fn serve_blob(
+        self: &Arc<Self>,
+        target: &Target,
+        digest: &Digest,
+    ) -> Result<ServedBlob, ServiceError> {
+        let blob = self.find_blob(target, digest).await;
+        blob.map(served).map_err(|failure| failure.of_blob(&target.repository, digest))
+    }
+
+    async fn find_blob(self: &Arc<Self>, target: &Target, digest: &Digest) -> Result<Blob, Failure> {
+        let mut wanted = Wanted { digest: *digest, len: None, origin: target.origin.clone() };
+        for _ in 0..ATTEMPTS {
+            if let Some(size) = self.link(&target.repository, digest)? {
+                wanted.len = Some(size);
+                return Ok(self.transfer.open(&wanted).await?);
+            }
+            let Some(origin) = &target.origin else { break };
+            if self.is_proven(target, origin, digest) {
+                return Ok(self.transfer.open(&wanted).await?);
+            }
+            let key = (target.repository.clone(), *digest);
+            let verdict = match self.proofs.claim(key) {
+                Flight::Lead(lead) => match self.prove(target, origin, &wanted, lead).await? {
+                    Some(blob) => return Ok(blob),
+                    None => continue,
+                },
+                Flight::Follow(mut verdict) => {
+                    verdict.wait_for(Option::is_some).await.ok().and_then(|verdict| verdict.clone())
+                }
+            };
+            match verdict {
+                Some(Verdict::Has) => return Ok(self.transfer.open(&wanted).await?),
+                Some(Verdict::MustDeliver) => return self.must_deliver(target, origin, &wanted).await,
+                Some(Verdict::Not(failure)) => return Err(failure),
+                Some(Verdict::Delivers) => {
+                    if let Some(blob) = self.transfer.open_unproven(&wanted).await? {
+                        return Ok(blob);
+                    }
+                }
+                // The prover left; the next one proves.
+                None => {}
+            }
+        }
+        if target.origin.is_some() {
+            return Err(Failure::Busy);
+        }
+        self.barrier().await?;
+        wanted.len = Some(self.link(&target.repository, digest)?.ok_or(Failure::Absent)?);
+        Ok(self.transfer.open(&wanted).await?)
+    }
+
+    /// Proves that the repository's own upstream has the blob, for all who wait; asking for the blob is the proof, and
+    /// where it is here already a HEAD is. `None`: the link came meanwhile.
+    async fn prove(
+        self: &Arc<Self>,
+        target: &Target,
+        origin: &Origin,
+        wanted: &Wanted,
+        lead: Lead<(Name, Digest), Verdict>,
+    ) -> Result<Option<Blob>, Failure> {
+        let proof = self.proof(target, origin, wanted).await;
+        let (verdict, proven) = match proof {
+            Ok(Some((verdict, blob))) => (verdict, Ok(Some(blob))),
+            Ok(None) => return Ok(None),
+            Err(failure) => (Verdict::Not(failure.clone()), Err(failure)),
+        };
+        lead.publish(verdict.clone());
+        drop(lead);
+        match (verdict, proven) {
+            (Verdict::MustDeliver, _) => self.must_deliver(target, origin, wanted).await.map(Some),
+            (_, Ok(Some(None))) => Ok(Some(self.transfer.open(wanted).await?)),
+            (_, Ok(blob)) => Ok(blob.flatten()),
+            (_, Err(failure)) => Err(failure),
+        }
+    }
+
+    /// The verdict, and the blob when proving it has opened it.
+    async fn proof(
+        self: &Arc<Self>,
+        target: &Target,
+        origin: &Origin,
+        wanted: &Wanted,
+    ) -> Result<Option<(Verdict, Option<Blob>)>, Failure> {
+        // Between the look for a link and the lead another proof may have ended.
+        if self.link(&target.repository, &wanted.digest)?.is_some() || self.is_proven(target, origin, &wanted.digest) {
+            return Ok(None);
+        }
+        let proven = self.proven(origin)?;
+        let trusted = self.transfer.is_trusted(origin);
+        if let Some(blob) = self.transfer.open_unproven(wanted).await? {
+            if trusted {
+                self.proven.put((target.repository.clone(), wanted.digest), proven, PROVEN);
+                if let Blob::Local(reader) = &blob {
+                    self.spawn_link(target, origin, wanted.digest, blob.len(), reader.sealing());
+                }
+                return Ok(Some((Verdict::Has, Some(blob))));
+            }
+            if let Blob::Local(reader) = &blob {
+                self.spawn_link(target, origin, wanted.digest, blob.len(), reader.sealing());
+                return Ok(Some((Verdict::Delivers, Some(blob))));
+            }
+            // It passes by, to this client alone.
+            return Ok(Some((Verdict::MustDeliver, Some(blob))));
+        }
+        if !trusted {
+            return Ok(Some((Verdict::MustDeliver, None)));
+        }
+        let proof = self.transfer.prove(&wanted.digest, origin).await?;
+        let size = match self.transfer.held(&wanted.digest).await? {
+            Some(held) => Some(held.len()),
+            None => self.view.load().tables().blob(&wanted.digest)?.and_then(|blob| blob.size),
+        };
+        if let (Some(told), Some(size)) = (proof.len, size)
+            && told != size
+        {
+            return Err(Failure::Transfer(TransferError::Mismatch(wanted.digest)));
+        }
+        self.proven.put((target.repository.clone(), wanted.digest), proven, PROVEN);
+        let blob = self.transfer.open(wanted).await?;
+        if let Blob::Local(reader) = &blob {
+            self.spawn_link(target, origin, wanted.digest, blob.len(), reader.sealing());
+        }
+        Ok(Some((Verdict::Has, Some(blob))))
+    }
+
+    /// The upstream's own bytes, whatever is here; the link follows when all of them were right.
+    async fn must_deliver(
+        self: &Arc<Self>,
+        target: &Target,
+        origin: &Origin,
+        wanted: &Wanted,
+    ) -> Result<Blob, Failure> {
+        let (pull, target, origin, digest) = (self.clone(), target.clone(), origin.clone(), wanted.digest);
+        let done = Box::new(move |len| pull.spawn_link(&target, &origin, digest, len, None));
+        Ok(self.transfer.through(wanted, done).await?)
+    }
+
+    /// Records the link of a blob that was proven, once it is sealed.
+    fn spawn_link(
+        self: &Arc<Self>,
+        target: &Target,
+        origin: &Origin,
+        digest: Digest,
+        size: ByteLen,
+        sealing: Option<Sealing>,
+    ) {
+        // Read now: a repository that is deleted and made again meanwhile is another one.
+        let incarnation = self.view.load().tables().repository(&target.repository);
+        let (Ok(incarnation), Ok(proven)) = (incarnation, self.proven(origin)) else { return };
+        let link = LinkBlob {
+            repository: target.repository.clone(),
+            expect_incarnation: incarnation.map(|repository| repository.incarnation),
+            origin: Some(origin.clone()),
+            digest,
+            size,
+            copies: Vec::new(),
+        };
+        let pull = self.clone();
+        self.host.tasks.spawn("link", async move {
+            if let Some(sealing) = sealing
+                && !sealing.sealed().await
+            {
+                return;
+            }
+            // From here on the bytes themselves are the proof, also of an upstream that is not believed without them.
+            pull.proven.put((link.repository.clone(), digest), proven, PROVEN);
+            pull.record_link(link).await;
+        });
+    }
+
+    async fn record_link(&self, link: LinkBlob) {
+        let (repository, digest) = (link.repository.clone(), link.digest);
+        for attempt in 1..=LINK_ATTEMPTS {
+            match self.proposer.propose_as_node(Op::LinkBlob(link.clone())).await {
+                Ok(_) => return,
+                Err(ServiceError::Refused(refusal)) => {
+                    // The repository is another one by now: what was proven for it counts no more.
+                    if refusal == Refusal::Moved {
+                        self.proven.remove(&(repository.clone(), digest));
+                    }
+                    tracing::info!(%repository, %digest, %refusal, "link of a blob refused");
+                    break;
+                }
+                Err(error) => tracing::debug!(%repository, %digest, error = %error, attempt, "link not recorded"),
+            }
+            tokio::time::sleep(Duration::from_secs(1) * attempt).await;
+        }
+        self.metrics.links_failed.inc();
+    }
+
+    pub(super) async fn serve_blob_len(&self, target: &Target, digest: &Digest) -> Result<ByteLen, ServiceError> {
+        let len = self.find_blob_len(target, digest).await;
+        len.map_err(|failure| failure.of_blob(&target.repository, digest))
+    }
+
+    async fn find_blob_len(&self, target: &Target, digest: &Digest) -> Result<ByteLen, Failure> {
+        if let Some(size) = self.link(&target.repository, digest)? {
+            return Ok(size);
+        }
+        let Some(origin) = &target.origin else {
+            self.barrier().await?;
+            return self.link(&target.repository, digest)?.ok_or(Failure::Absent);
+        };
+        let key = (target.repository.clone(), *digest);
+        if let Some(len) = self.lens.get(&key) {
+            return Ok(len);
+        }
+        let told = self.transfer.prove(digest, origin).await?.len;
+        // Its upstream has it; how long it is may be known here though that host does not tell.
+        let known = || self.view.load().tables().blob(digest).map(|blob| blob.and_then(|blob| blob.size));
+        let len = match told {
+            Some(len) => len,
+            None => known()?.ok_or(Failure::Unexpected("a HEAD without a length"))?,
+        };
+        self.lens.put(key, len, LEN_KNOWN);
+        Ok(len)
+    }
+
+    fn link(&self, repository: &Name, digest: &Digest) -> Result<Option<ByteLen>, Failure> {
+        Ok(self.view.load().tables().link(repository, digest)?.map(|link| link.size))
+    }
+
+    fn proven(&self, origin: &Origin) -> Result<Proven, Failure> {
+        let rule_version = self.origins.resolve(origin)?.rule_version;
+        Ok(Proven { origin: origin.clone(), rule_version })
+    }
+
+    fn is_proven(&self, target: &Target, origin: &Origin, digest: &Digest) -> bool {
+        let proven = self.proven.get(&(target.repository.clone(), *digest));
+        proven.is_some_and(|proven| self.proven(origin).is_ok_and(|now| now == proven))
+    }
+}
+
+fn served(blob: Blob) -> ServedBlob {
+    let (source, freshness) = match &blob {
+        Blob::Local(reader) if reader.sealing().is_some() => (Source::Upstream, Freshness::Miss),
+        Blob::Local(_) => (Source::Local, Freshness::Hit),
+        Blob::Through { .. } => (Source::Passthrough, Freshness::Passthrough),
+    };
+    ServedBlob { len: blob.len(), blob, source, freshness }
+}

@@ -1,0 +1,220 @@
+//! Manifests: from what is held, else from upstream, once for all who ask.
+
+use std::{sync::Arc, time::Duration};
+
+use flotilla_oci::{Digest, Name, Reference, Tag};
+use flotilla_registry::{
+    Refusal,
+    cache_rule::{Origin, Target},
+};
+use flotilla_runtime::Flight;
+use flotilla_state::{TagRecord, View};
+use flotilla_transfer::LeaseKey;
+
+use super::{
+    Freshness, Pull, ServedManifest, Source,
+    failure::Failure,
+    import::{Image, Import},
+    validate::Checked,
+};
+use crate::ServiceError;
+
+impl Pull {
+    pub(super) async fn serve_manifest(
+        self: &Arc<Self>,
+        target: &Target,
+        reference: &Reference,
+    ) -> Result<ServedManifest, ServiceError> {
+        let served = match reference {
+            Reference::Tag(tag) => self.by_tag(target, tag).await,
+            Reference::Digest(digest) => self.by_digest(target, digest).await,
+        };
+        let served = served.map_err(|failure| failure.of_manifest(&target.repository, reference))?;
+        if served.freshness != Freshness::Passthrough {
+            self.usage.pulled(&target.repository, served.digest, self.host.clock.now());
+        }
+        Ok(served)
+    }
+
+    async fn by_tag(self: &Arc<Self>, target: &Target, tag: &Tag) -> Result<ServedManifest, Failure> {
+        let view = self.view.load();
+        let held = view.tables().tag(&target.repository, tag)?;
+        match (&held, &target.origin) {
+            (Some(record), None) => self.held(&view, &target.repository, &record.digest, Freshness::Hit),
+            (Some(record), Some(origin)) => {
+                if self.is_fresh(&view, origin, &target.repository, tag, record) {
+                    return self.held(&view, &target.repository, &record.digest, Freshness::Hit);
+                }
+                drop(view);
+                self.validated(target, origin, tag, record).await
+            }
+            (None, Some(_)) => {
+                let reference = Reference::Tag(tag.clone());
+                drop(view);
+                if self.absent.get(&(target.repository.clone(), reference.clone())).is_some() {
+                    return Err(Failure::Absent);
+                }
+                self.check(target, tag, false).await.map(|checked| checked.served)
+            }
+            (None, None) => {
+                drop(view);
+                self.barrier().await?;
+                let view = self.view.load();
+                let held = view.tables().tag(&target.repository, tag)?.ok_or(Failure::Absent)?;
+                self.held(&view, &target.repository, &held.digest, Freshness::Hit)
+            }
+        }
+    }
+
+    /// Due: asks upstream, but never lets a client wait long for what is held, nor fails it (4).
+    async fn validated(
+        self: &Arc<Self>,
+        target: &Target,
+        origin: &Origin,
+        tag: &Tag,
+        record: &TagRecord,
+    ) -> Result<ServedManifest, Failure> {
+        let stale = || {
+            let view = self.view.load();
+            self.held(&view, &target.repository, &record.digest, Freshness::Stale)
+        };
+        if self.checks.is_early(&target.repository, tag) || self.is_circuit_open(origin) {
+            return stale();
+        }
+        let patience = Duration::from_secs(self.config.revalidate_wait_seconds);
+        match tokio::time::timeout(patience, self.check(target, tag, false)).await {
+            Ok(Ok(checked)) => Ok(checked.served),
+            Ok(Err(_)) | Err(_) => stale(),
+        }
+    }
+
+    /// Asks upstream about a tag, once for all who wait. The work goes on when they leave.
+    pub(super) async fn check(self: &Arc<Self>, target: &Target, tag: &Tag, forced: bool) -> Result<Checked, Failure> {
+        let key = LeaseKey::Tag(target.repository.clone(), tag.clone());
+        let mut outcome = match self.tags.claim(key.clone()) {
+            Flight::Follow(outcome) => outcome,
+            Flight::Lead(lead) => {
+                let outcome = lead.follow();
+                let (pull, target, tag) = (self.clone(), target.clone(), tag.clone());
+                self.host.tasks.spawn("tag", async move {
+                    let _lease = pull.transfer.lease().claim(&key).await;
+                    lead.publish(pull.check_now(&target, &tag, forced).await);
+                });
+                outcome
+            }
+        };
+        let checked = outcome.wait_for(Option::is_some).await.ok().and_then(|checked| checked.clone());
+        checked.unwrap_or_else(|| Err(Failure::abandoned()))
+    }
+
+    async fn by_digest(self: &Arc<Self>, target: &Target, digest: &Digest) -> Result<ServedManifest, Failure> {
+        if let Some(held) = self.linked(&target.repository, digest)? {
+            return Ok(held);
+        }
+        if target.origin.is_none() {
+            self.barrier().await?;
+            return self.linked(&target.repository, digest)?.ok_or(Failure::Absent);
+        }
+        if self.absent.get(&(target.repository.clone(), Reference::Digest(*digest))).is_some() {
+            return Err(Failure::Absent);
+        }
+        let key = LeaseKey::Manifest(target.repository.clone(), *digest);
+        let mut outcome = match self.digests.claim(key.clone()) {
+            Flight::Follow(outcome) => outcome,
+            Flight::Lead(lead) => {
+                let outcome = lead.follow();
+                let (pull, target, digest) = (self.clone(), target.clone(), *digest);
+                self.host.tasks.spawn("manifest", async move {
+                    let _lease = pull.transfer.lease().claim(&key).await;
+                    lead.publish(pull.fetch_digest(&target, &digest).await);
+                });
+                outcome
+            }
+        };
+        let fetched = outcome.wait_for(Option::is_some).await.ok().and_then(|fetched| fetched.clone());
+        fetched.unwrap_or_else(|| Err(Failure::abandoned()))
+    }
+
+    /// The image's link to the repository is that its own upstream gives it.
+    async fn fetch_digest(&self, target: &Target, digest: &Digest) -> Result<ServedManifest, Failure> {
+        // Without a quorum we go on: upstream says what is right, and the image passes through.
+        let barrier = self.barrier().await;
+        if let Some(held) = self.linked(&target.repository, digest)? {
+            return Ok(held);
+        }
+        let mut moved = 0;
+        loop {
+            let read = self.read(target, None)?;
+            let reference = Reference::Digest(*digest);
+            let fetched = match read.resolved.upstream.manifest(&read.resolved.name, &reference).await {
+                Err(error) if error.is_definite_absence() => return Err(self.absence(target, reference, barrier)),
+                fetched => fetched?,
+            };
+            let image = Self::judge(&read, fetched)?;
+            match self.import(target, &read, None, &image).await {
+                Ok(Import::Done | Import::Frozen) => return Ok(self.fetched(image, Freshness::Miss)),
+                Ok(Import::NotKept) => return Ok(self.fetched(image, Freshness::Passthrough)),
+                Err(Failure::Refused(Refusal::Moved)) if moved == 0 => moved += 1,
+                Err(Failure::Refused(Refusal::Moved)) => return Ok(self.fetched(image, Freshness::Passthrough)),
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Upstream's "no" is one only after a barrier (13); then it is remembered for a few seconds.
+    pub(super) fn absence(&self, target: &Target, reference: Reference, barrier: Result<(), Failure>) -> Failure {
+        match barrier {
+            Ok(()) => {
+                let lifetime = Duration::from_secs(self.config.negative_seconds);
+                self.absent.put((target.repository.clone(), reference), (), lifetime);
+                Failure::Absent
+            }
+            Err(unavailable) => unavailable,
+        }
+    }
+
+    pub(super) fn fetched(&self, image: Image, freshness: Freshness) -> ServedManifest {
+        let Image { digest, media_type, bytes } = image;
+        self.manifests.put(digest, media_type.clone(), bytes.clone());
+        let source = if freshness == Freshness::Passthrough { Source::Passthrough } else { Source::Upstream };
+        ServedManifest { digest, media_type, bytes, freshness, source }
+    }
+
+    /// An image of the repository.
+    fn linked(&self, repository: &Name, digest: &Digest) -> Result<Option<ServedManifest>, Failure> {
+        let view = self.view.load();
+        match view.tables().image(repository, digest)? {
+            Some(_) => self.held(&view, repository, digest, Freshness::Hit).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What the repository is known to have: a tag of it names `digest`, or an image does.
+    pub(super) fn held(
+        &self,
+        view: &View,
+        repository: &Name,
+        digest: &Digest,
+        freshness: Freshness,
+    ) -> Result<ServedManifest, Failure> {
+        let served =
+            |media_type, bytes| ServedManifest { digest: *digest, media_type, bytes, freshness, source: Source::Local };
+        if let Some((media_type, bytes)) = self.manifests.get(digest) {
+            return Ok(served(media_type, bytes));
+        }
+        let tables = view.tables();
+        let image = tables.image(repository, digest)?;
+        match (image, tables.manifest_bytes(digest)?) {
+            (Some(image), Some(bytes)) => {
+                self.manifests.put(*digest, image.media_type.clone(), bytes.clone());
+                Ok(served(image.media_type, bytes))
+            }
+            // Deleted since the tag was read: gone is gone.
+            _ => Err(Failure::Absent),
+        }
+    }
+
+    pub(super) async fn barrier(&self) -> Result<(), Failure> {
+        self.proposer.barrier().await.map(|_| ()).map_err(Failure::from)
+    }
+}
