@@ -159,6 +159,38 @@ pub struct CheckImageReferenceOutput {
     pub notes: Vec<String>,
 }
 
+operation!(
+    /// Sets what AWS has no member for on a pull through cache rule.
+    Flotilla::PutCacheRuleOptions(PutCacheRuleOptionsInput) -> PutCacheRuleOptionsOutput, check = check_options
+);
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PutCacheRuleOptionsInput {
+    pub ecr_repository_prefix: String,
+    /// Age at which a tag is validated against the upstream again, in seconds; at least 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revalidate_after_seconds: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PutCacheRuleOptionsOutput {
+    pub ecr_repository_prefix: String,
+    /// Absent: the node's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revalidate_after_seconds: Option<u64>,
+}
+
+fn check_options(input: &PutCacheRuleOptionsInput) -> Checked {
+    validate::required("ecrRepositoryPrefix", &input.ecr_repository_prefix)?;
+    match input.revalidate_after_seconds {
+        // A year and more is as good as never, and never is what digests are for.
+        Some(1..=31_536_000) => Ok(()),
+        _ => Err(validate::InvalidParameter::new("revalidateAfterSeconds", "must be between 1 and 31536000")),
+    }
+}
+
 fn check_refresh(input: &RefreshImageInput) -> Checked {
     validate::repository_name("repositoryName", &input.repository_name)?;
     match &input.image_tag {

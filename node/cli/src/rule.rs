@@ -6,8 +6,8 @@ use flotilla_aws::{
         DescribePullThroughCacheRulesOutput, ValidatePullThroughCacheRule, ValidatePullThroughCacheRuleInput,
     },
     flotilla::{
-        CheckImageReference, CheckImageReferenceInput, CheckImageReferenceOutput, RefreshImage, RefreshImageInput,
-        RefreshImageOutput, RefreshOutcome,
+        CheckImageReference, CheckImageReferenceInput, CheckImageReferenceOutput, PutCacheRuleOptions,
+        PutCacheRuleOptionsInput, RefreshImage, RefreshImageInput, RefreshImageOutput, RefreshOutcome,
     },
 };
 use flotilla_base::Timestamp;
@@ -74,6 +74,14 @@ pub enum RuleCommand {
         #[arg(value_name = "REPOSITORY[:TAG]")]
         reference: String,
     },
+    /// Change how a rule works
+    #[command(after_long_help = "Example:\n  flotilla rule set docker-hub --revalidate-after 3600")]
+    Set {
+        prefix: String,
+        /// Age at which a held tag is checked against the upstream again
+        #[arg(long, value_name = "SECONDS")]
+        revalidate_after: u64,
+    },
     /// Contact a rule's upstream and sign in there
     Validate { prefix: String },
 }
@@ -129,6 +137,16 @@ pub(crate) async fn run(command: RuleCommand, session: &Session) -> Result<Repor
                 report.outcome = Err(CliError::Outcome("the upstream could not be asked about every tag".into()));
             }
             Ok(report)
+        }
+        RuleCommand::Set { prefix, revalidate_after } => {
+            let input = PutCacheRuleOptionsInput {
+                ecr_repository_prefix: prefix,
+                revalidate_after_seconds: Some(revalidate_after),
+            };
+            let set = session.call::<PutCacheRuleOptions>(&input).await?;
+            Ok(session.report(&set, || {
+                format!("{} checks its tags every {revalidate_after} s\n", plain(&set.ecr_repository_prefix))
+            }))
         }
         RuleCommand::Validate { prefix } => {
             let input = ValidatePullThroughCacheRuleInput { ecr_repository_prefix: prefix, registry_id: None };
