@@ -1,6 +1,7 @@
 //! Blobs by digest: absent, partial (readable while it grows) or sealed.
 
 mod buffers;
+mod damage;
 mod error;
 mod lane;
 mod layout;
@@ -12,6 +13,7 @@ mod resume;
 mod seal;
 mod space;
 mod store;
+mod table;
 
 pub use error::StorageError;
 pub use partial::PartialWriter;

@@ -25,9 +25,8 @@
 //! takes no stripe. Writers' long work (re-hashing a prefix) runs outside of both, under their tenure.
 
 use std::{
-    collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -46,20 +45,15 @@ use super::{
     pieces::{self, Pieces},
     resume,
     space::Space,
+    table::Table,
 };
 use crate::metrics::Metrics;
 
-/// Open files kept without a reader: a quarter of the usual limit of 1,024 descriptors.
-const IDLE_BLOBS: usize = 256;
-/// Pieces of which idle blobs may keep hashes: 9 MiB for 256 GiB of hot blobs.
-const IDLE_PIECES: usize = 256 << 10;
 /// Digests that change at once without waiting for each other by chance.
 const STRIPES: usize = 64;
 /// How long a new writer waits for the last write of an old one.
 const TENURE_END: Duration = Duration::from_secs(5);
 const WARN_EVERY: Duration = Duration::from_secs(60);
-/// Damaged blobs kept for an operator to look at; older ones make room.
-const QUARANTINE_BLOBS: u64 = 8;
 
 #[derive(Clone, Debug)]
 pub struct BlobConfig {
@@ -109,12 +103,6 @@ pub(super) struct Inner {
     space: Mutex<Space>,
     warned: Mutex<Option<Instant>>,
     started: Instant,
-}
-
-#[derive(Default)]
-struct Table {
-    live: HashMap<Digest, Arc<Blob>>,
-    lookups: u64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -202,6 +190,10 @@ impl Inner {
         Ok(inner)
     }
 
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        lock(&self.table)
+    }
+
     pub(super) fn space(&self) -> MutexGuard<'_, Space> {
         lock(&self.space)
     }
@@ -249,11 +241,8 @@ impl Inner {
     }
 
     fn lookup(self: &Arc<Self>, digest: &Digest) -> Option<Found> {
-        let mut table = lock(&self.table);
-        table.lookups += 1;
-        let blob = table.live.get(digest)?;
-        blob.touched.store(table.lookups, Ordering::Relaxed);
-        self.found(blob)
+        let mut table = self.table();
+        self.found(table.touch(digest)?)
     }
 
     fn load(self: &Arc<Self>, digest: &Digest) -> Result<Found, StorageError> {
@@ -278,36 +267,15 @@ impl Inner {
             },
         };
         let blob = Arc::new(Blob::sealed(*digest, len, file, Pieces::new(hashes, 0)));
-        let mut table = lock(&self.table);
-        table.insert(blob.clone());
-        Ok(self.found(&blob).unwrap_or(Found::Absent))
-    }
-
-    /// The outboard of a sealed blob that lost it, from the bytes; `None`, and the blob set aside, when they do not
-    /// match the digest. Under the stripe.
-    fn rebuild(
-        &self,
-        digest: &Digest,
-        len: u64,
-        file: &dyn flotilla_runtime::File,
-        paths: &layout::Paths,
-    ) -> Result<Option<Vec<pieces::Hash>>, StorageError> {
-        let whole = resume::hash_prefix(file, digest, len, None).map_err(io_error("read", &paths.data))?;
-        if whole.bytes != len || !whole.hash.matches(digest) {
-            self.set_aside(digest, len, "outboard is damaged and bytes do not match the digest");
-            return Ok(None);
-        }
-        let header = pieces::header(len, Some(&pieces::root(&whole.hashes)));
-        let content = [header.as_slice(), whole.hashes.as_flattened()].concat();
-        flotilla_runtime::write_file(&*self.host.disk, &paths.pieces, &content)
-            .map_err(io_error("write", &paths.pieces))?;
-        tracing::info!(%digest, "outboard made again");
-        Ok(Some(whole.hashes))
+        // Pinned before it is shown: the table may close what nobody reads.
+        let found = self.found(&blob).unwrap_or(Found::Absent);
+        self.table().insert(blob);
+        Ok(found)
     }
 
     fn tenure_of(&self, digest: &Digest) -> Option<watch::Receiver<()>> {
-        let table = lock(&self.table);
-        let blob = table.live.get(digest).filter(|blob| blob.failure().is_some())?;
+        let table = self.table();
+        let blob = table.get(digest).filter(|blob| blob.failure().is_some())?;
         blob.tenure.clone()
     }
 
@@ -316,7 +284,7 @@ impl Inner {
         let usage = disk.usage(self.layout.dir()).map_err(io_error("measure", self.layout.dir()))?;
         self.make_room(&digest, len, usage)?;
         let stripe = self.stripe(&digest);
-        match lock(&self.table).live.get(&digest) {
+        match self.table().get(&digest) {
             Some(blob) if blob.is_sealed() => return Err(StorageError::Sealed { digest }),
             Some(blob) if blob.tenure.is_some() => return Err(StorageError::Busy { digest }),
             _ => {}
@@ -355,7 +323,7 @@ impl Inner {
         };
         let (ended, tenure_end) = watch::channel(());
         let blob = Arc::new(Blob::growing(digest, len, data, tenure_end));
-        lock(&self.table).live.insert(digest, blob.clone());
+        self.table().insert(blob.clone());
         let tenure = Arc::new(Tenure::new(self.clone(), blob.clone(), paths, journal, ended));
         drop(stripe);
         // From here on the tenure settles the account, whatever happens.
@@ -411,15 +379,15 @@ impl Inner {
     fn remove(&self, digest: &Digest) -> Result<(), StorageError> {
         let _stripe = self.stripe(digest);
         {
-            let mut table = lock(&self.table);
-            match table.live.get(digest) {
+            let mut table = self.table();
+            match table.get(digest) {
                 Some(blob) if blob.tenure.is_some() && !blob.is_sealed() => {
                     return Err(StorageError::Busy { digest: *digest });
                 }
                 Some(blob) if blob.is_pinned() => return Err(StorageError::Pinned { digest: *digest }),
                 _ => {}
             }
-            table.live.remove(digest);
+            table.remove(digest);
         }
         let disk = &*self.host.disk;
         let paths = self.layout.sealed(digest);
@@ -437,81 +405,12 @@ impl Inner {
         Ok(())
     }
 
-    /// Sets a sealed blob aside after a bad piece. Once: later calls for the same blob change nothing.
-    pub(super) fn quarantine(&self, blob: &Arc<Blob>, cause: &std::io::Error) {
-        let _stripe = self.stripe(&blob.digest);
-        // Only what the table shows is what lies on the disk: another may have been sealed since.
-        let current = {
-            let mut table = lock(&self.table);
-            let current = table.live.get(&blob.digest).is_some_and(|current| Arc::ptr_eq(current, blob));
-            if current {
-                table.live.remove(&blob.digest);
-            }
-            current
-        };
-        if blob.fail(StorageError::Quarantined { digest: blob.digest }) && current {
-            self.set_aside(&blob.digest, blob.len, &cause.to_string());
-        }
-    }
-
-    /// Under the stripe.
-    fn set_aside(&self, digest: &Digest, len: u64, cause: &str) {
-        let disk = &*self.host.disk;
-        let (from, to) = (self.layout.sealed(digest), self.layout.quarantined(digest));
-        let full = self.space().quarantined >= QUARANTINE_BLOBS;
-        // Removed rather than kept, when enough are kept: their number says enough, and disks fail in crowds.
-        let moved = if full { disk.remove(&from.data) } else { disk.rename(&from.data, &to) };
-        let synced = moved
-            .and_then(|()| layout::remove(disk, &from.pieces).map_err(std::io::Error::other))
-            .and_then(|_| disk.sync_dir(&self.layout.shard(digest)));
-        self.metrics.quarantined.inc();
-        match synced {
-            Ok(()) => tracing::warn!(%digest, cause, "damaged blob quarantined"),
-            Err(error) => tracing::error!(%digest, cause, %error, "damaged blob could not be quarantined"),
-        }
-        let mut space = self.space();
-        space.sealed_bytes = space.sealed_bytes.saturating_sub(len);
-        space.blobs = space.blobs.saturating_sub(1);
-        if !full {
-            space.quarantined += 1;
-            space.quarantined_bytes = space.quarantined_bytes.saturating_add(len);
-        }
-        space.report(&self.metrics);
-    }
-
     /// The end of a writer's tenure: the entry goes, unless it is a sealed blob by now.
     pub(super) fn forget(&self, blob: &Arc<Blob>) {
-        let mut table = lock(&self.table);
         if blob.is_sealed() {
-            table.trim();
-        } else if table.live.get(&blob.digest).is_some_and(|current| Arc::ptr_eq(current, blob)) {
-            table.live.remove(&blob.digest);
-        }
-    }
-}
-
-impl Table {
-    fn insert(&mut self, blob: Arc<Blob>) {
-        blob.touched.store(self.lookups, Ordering::Relaxed);
-        self.live.insert(blob.digest, blob);
-        self.trim();
-    }
-
-    /// Closes the blobs that were not asked for longest, when too many are open without a reader.
-    fn trim(&mut self) {
-        let idle = |blob: &&Arc<Blob>| blob.is_sealed() && !blob.is_pinned();
-        let weigh = |blob: &Arc<Blob>| blob.pieces.get().map_or(0, Pieces::len);
-        let mut order: Vec<_> = self.live.values().filter(idle).cloned().collect();
-        let mut sum: usize = order.iter().map(weigh).sum();
-        order.sort_by_key(|blob| blob.touched.load(Ordering::Relaxed));
-        let mut left = order.len();
-        for blob in order {
-            if left <= IDLE_BLOBS && sum <= IDLE_PIECES {
-                break;
-            }
-            left -= 1;
-            sum -= weigh(&blob);
-            self.live.remove(&blob.digest);
+            self.table().trim();
+        } else {
+            self.table().remove_this(blob);
         }
     }
 }
