@@ -10,14 +10,13 @@ pub struct ConsensusConfig {
     pub profile: Profile,
     /// Bytes of log after which a snapshot is written and the log before it dropped. Default: 64 MiB.
     pub compact_after: ByteLen,
-    /// Operations that may wait for their answer at once; one more is told to come back. Default: 512, at most 1,024:
-    /// so many results does the state keep for each start of a node.
+    /// Operations that may wait to be taken up; one more is told to come back. Default: 1,024.
     pub max_pending: usize,
 }
 
 impl Default for ConsensusConfig {
     fn default() -> Self {
-        Self { profile: Profile::Lan, compact_after: ByteLen::mib(64), max_pending: 512 }
+        Self { profile: Profile::Lan, compact_after: ByteLen::mib(64), max_pending: 1024 }
     }
 }
 

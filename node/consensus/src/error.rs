@@ -43,7 +43,7 @@ pub enum StartError {
     Slow(Duration),
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
     #[error(transparent)]
     Refused(#[from] Refusal),

@@ -1,0 +1,125 @@
+use flotilla_base::{ByteLen, LogIndex, NodeId};
+use openraft::storage::RaftStateMachine;
+
+use super::world::{Machine, NODE, create, has_rule, state_hash};
+use crate::{Consensus, StartError, state_machine::StateMachine, types::Vote};
+
+async fn compacted(machine: &Machine) -> std::sync::Arc<Consensus> {
+    let consensus = machine.founded().await;
+    let wait = consensus.raft.wait(None);
+    let mut n = 0;
+    // Until the log has been cut at least once.
+    while consensus.raft.metrics().borrow().purged.is_none() {
+        create(&consensus, &format!("r{n}")).await.unwrap();
+        n += 1;
+        assert!(n < 50, "it was never compacted");
+        tokio::task::yield_now().await;
+    }
+    wait.metrics(|now| now.snapshot.is_some(), "snapshot").await.unwrap();
+    consensus
+}
+
+fn small() -> Machine {
+    let mut machine = Machine::new(NODE);
+    machine.config.compact_after = ByteLen::kib(2);
+    machine
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_compacted_log_and_its_snapshot_are_the_whole_state() {
+    let machine = small();
+    let consensus = compacted(&machine).await;
+    create(&consensus, "last").await.unwrap();
+    let rules: Vec<_> = consensus.view().load().rules.iter().cloned().collect();
+    assert!(consensus.log.purged().unwrap().index > 0);
+    // The state was never made durable: what is left is the snapshot and the log after it.
+    let after = machine.crash(None);
+    drop(consensus);
+    let again = after.start().await.unwrap();
+    assert_eq!(again.view().load().rules.iter().cloned().collect::<Vec<_>>(), rules);
+    create(&again, "more").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_state_is_rebuilt_and_a_lost_one_is_named() {
+    let machine = small();
+    let consensus = compacted(&machine).await;
+    create(&consensus, "last").await.unwrap();
+    consensus.stop().await;
+    machine.stores.damage();
+    let again = machine.start().await.unwrap();
+    assert!(has_rule(&again, "last"));
+    again.stop().await;
+
+    for path in flotilla_runtime::Disk::list(&machine.disk, &Machine::dir().join("snapshot")).unwrap() {
+        machine.disk.corrupt(&path, 200);
+    }
+    machine.stores.damage();
+    let lost = machine.start().await.map(drop).unwrap_err();
+    assert!(matches!(lost, StartError::StateLost { .. }), "{lost}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_log_is_not_taken_for_an_empty_one() {
+    let machine = Machine::new(NODE);
+    let consensus = machine.founded().await;
+    consensus.stop().await;
+    let without_log = Machine { disk: flotilla_runtime::MemoryDisk::default(), ..machine };
+    let lost = without_log.start().await.map(drop).unwrap_err();
+    assert!(matches!(lost, StartError::LogLost { .. }), "{lost}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_installed_snapshot_gives_the_same_state() {
+    let leader = small();
+    let consensus = compacted(&leader).await;
+    let mut machine = StateMachine(consensus.state.clone());
+    let built = openraft::RaftSnapshotBuilder::build_snapshot(&mut machine.get_snapshot_builder().await).await.unwrap();
+    let end = built.meta.last_log_id.unwrap();
+    let hash = state_hash(&consensus);
+    assert_eq!(LogIndex(end.index), consensus.view().load().applied);
+
+    let other = Machine::new(NodeId(8));
+    let learner = other.start().await.unwrap();
+    let before = learner.view();
+    let old = before.load();
+    let vote = Vote::new_committed(consensus.status().term, NODE);
+    learner.raft.install_full_snapshot(vote, built).await.unwrap();
+    let mut view = learner.view();
+    view.wait_until(|view| view.applied == LogIndex(end.index)).await.unwrap();
+    assert_eq!(state_hash(&learner), hash);
+    assert!(has_rule(&learner, "r0"));
+    assert_eq!(old.tables().repository_count().unwrap(), 0, "an old view reads its own state");
+    assert_eq!(other.stores.count(), 2);
+    drop(old);
+    assert_eq!(other.stores.count(), 1, "a replaced state goes with its last reader");
+
+    learner.stop().await;
+    let again = other.crash(None).start().await.unwrap();
+    assert_eq!(state_hash(&again), hash);
+    assert!(!again.status().is_leader);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_state_is_not_read_by_an_older_program() {
+    use flotilla_base::store::{Batch, Table};
+    let machine = Machine::new(NODE);
+    let consensus = machine.founded().await;
+    consensus.stop().await;
+    // The record of what is applied, of a format that is not known here.
+    let store = crate::home::Home::open(&machine.stores, 0).unwrap();
+    let record = consensus.state.applied().record.encode().unwrap();
+    for table in 0..=u8::MAX {
+        for (key, value) in store.page(Table(table), &[], 1000).unwrap() {
+            if value == record {
+                let mut batch = Batch::default();
+                batch.put(Table(table), key, [&[9], &value[1..]].concat());
+                store.write(batch).unwrap();
+            }
+        }
+    }
+    // The log still has everything: it is rebuilt.
+    drop(consensus);
+    let again = machine.start().await.unwrap();
+    assert!(again.view().load().is_founded());
+}
