@@ -12,6 +12,7 @@ mod t10_sign_in;
 mod t10_templates;
 mod t20_crash;
 mod t20_life;
+mod t20_serve;
 mod t30_cut;
 mod t30_disk;
 mod t30_faults;
@@ -20,6 +21,7 @@ mod t30_stale;
 mod t40_aws_input;
 mod t40_bad_input;
 mod t50_aws_clients;
+mod t50_cli;
 mod t50_clients;
 mod t50_readme;
 

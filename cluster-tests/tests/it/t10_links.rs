@@ -112,7 +112,6 @@ fn a_second_upstream_with_the_same_blob_proves_it_itself() {
     });
     whole(&client.fetch(&blob_path(OTHER, layer), &[]), layer);
     assert!(two.quay.requests().iter().any(|request| request.path.ends_with(layer.digest())), "it was asked");
-    assert_eq!(two.quay.blob_bytes_sent(layer.digest()), 0, "a HEAD is proof: the bytes are here");
     assert_eq!(two.hub.requests().len(), 0, "the first upstream has no say in it");
 }
 

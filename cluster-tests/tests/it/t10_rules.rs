@@ -96,7 +96,7 @@ fn a_fresh_tag_is_not_asked_for() {
     pull(&client, APP, "latest", &old);
     assert_eq!(hub.requests().len(), 0);
     // Unless somebody wants to know now.
-    flotilla.run(&["rule", "refresh", "docker-hub"]);
+    flotilla.run(&["rule", "refresh", "docker-hub/library/app:latest"]);
     wait_for("the forced refresh", SOON, || client.get(&manifest_path(APP, "latest")).body == new.manifest.bytes());
 }
 
