@@ -209,3 +209,22 @@ async fn repositories_with_token_services_of_their_own_are_served_side_by_side()
     let asked = targets(&server).iter().filter(|target| target.ends_with("latest")).count();
     assert_eq!(asked, 6, "each repository learned once");
 }
+
+#[tokio::test]
+async fn a_token_service_that_is_no_longer_needed_is_forgotten() {
+    let server = Server::start(|request| match (request.target.starts_with("/token"), request.nth) {
+        (true, 0) => Reply::ok(r#"{"token":"t","expires_in":0}"#),
+        (true, _) => Reply::new(403),
+        (false, 0) => {
+            let realm = format!("Bearer realm=http://{}/token", request.header("host").unwrap());
+            Reply::new(401).header("WWW-Authenticate", realm)
+        }
+        _ => Reply::ok("{}"),
+    })
+    .await;
+    let upstream = Node::new(&server).anonymous();
+    for _ in 0..3 {
+        upstream.head(&name(), &tag()).await.unwrap();
+    }
+    assert_eq!(targets(&server).iter().filter(|target| target.starts_with("/token")).count(), 2);
+}
