@@ -1,1 +1,17 @@
-//! Placeholder while dependencies build.
+//! The doors: OCI, AWS, operations. Each decodes, asks `service::Access`, calls one use case, encodes. `oci` and `aws`
+//! do not know each other; what they share is [`Door`].
+//!
+//! Invariants: no handler runs before its permission was asked, and each door has one table of permissions; each door
+//! has one table from what went wrong to its own codes; a response that is cut never looks complete (2); every request
+//! has one line in the log, without credentials.
+
+mod aws;
+mod door;
+mod http;
+mod metrics;
+mod oci;
+mod operations;
+
+pub use door::Door;
+pub use http::{BindError, Bound, HttpConfig, InvalidHost, Server, TlsConfig};
+pub use metrics::ApiMetrics;

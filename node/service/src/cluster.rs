@@ -89,6 +89,10 @@ impl Cluster {
         })
     }
 
+    pub fn node(&self) -> &NodeIdentity {
+        &self.node
+    }
+
     /// What the node's own log and health show without a caller.
     pub fn raft(&self) -> flotilla_consensus::Status {
         self.consensus.status()

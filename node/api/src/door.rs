@@ -1,0 +1,83 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use flotilla_runtime::Host;
+use flotilla_service::Services;
+use http::{HeaderValue, Method, Request, Response, header};
+use hyper::body::Incoming;
+use prometheus_client::registry::Registry;
+
+use crate::{
+    aws,
+    http::{Answer, Arrival, Body, Bound, HttpConfig, Server, observe::Observer},
+    metrics::ApiMetrics,
+    oci, operations,
+};
+
+/// What a handler may reach.
+pub struct Door {
+    pub(crate) services: Arc<Services>,
+    pub(crate) host: Host,
+    /// Everything that the node counts; complete when the door is made.
+    pub(crate) registry: Registry,
+    pub(crate) allow_plaintext: bool,
+    pub(crate) draining: AtomicBool,
+    observer: Arc<Observer>,
+}
+
+impl Door {
+    /// `registry` holds what the floors below have registered; the doors add their own and show it at `/metrics`.
+    pub fn new(services: Arc<Services>, host: Host, config: HttpConfig, mut registry: Registry) -> Self {
+        let metrics = ApiMetrics::register(&mut registry);
+        let node = services.cluster.node();
+        let observer = Observer { node: node.name.clone(), region: node.region.clone(), metrics };
+        Self {
+            services,
+            host,
+            registry,
+            allow_plaintext: config.allow_plaintext,
+            draining: AtomicBool::new(false),
+            observer: Arc::new(observer),
+        }
+    }
+
+    /// The 12 digits of the one account.
+    pub(crate) fn account_id(&self) -> String {
+        self.services.cluster.account_id()
+    }
+}
+
+impl Bound {
+    /// Begins to accept.
+    pub fn serve(self, door: Door) -> Server {
+        let (host, observer) = (door.host.clone(), door.observer.clone());
+        Server::start(self, Arc::new(door), host, observer)
+    }
+}
+
+impl Answer for Door {
+    async fn answer(&self, arrival: Arrival, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path();
+        if path == "/v2" || path.starts_with("/v2/") {
+            return oci::serve(self, &arrival, request).await;
+        }
+        match *request.method() {
+            // The AWS clients keep the path of their endpoint URL, whatever it is.
+            Method::POST => Box::pin(aws::serve(self, &arrival, request)).await,
+            Method::GET | Method::HEAD => operations::serve(self, &arrival, &request),
+            _ => {
+                arrival.record.note(|facts| facts.api = "http");
+                let mut response = Response::new(Body::from("only GET, HEAD and POST mean something here\n"));
+                *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
+                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
+                response
+            }
+        }
+    }
+
+    fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}

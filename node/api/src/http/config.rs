@@ -1,0 +1,84 @@
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+/// `[http]` of the configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Addresses to listen on, IPv4 or IPv6 in brackets, each with its port; port 0 takes a free one.
+    /// Default: `["127.0.0.1:5000"]`.
+    pub listen: Vec<SocketAddr>,
+    /// Serves TLS on every address of `listen`. Default: plain HTTP.
+    pub tls: Option<TlsConfig>,
+    /// How clients reach this node, `https://registry.example.com[:port]`; what replies name as realm, `proxyEndpoint`
+    /// and `repositoryUri`. Default: the Host of the request where it is a listed one, a loopback name or an address,
+    /// else the address that the request came to.
+    pub public_url: Option<String>,
+    /// Further names that clients use in Host, as `name` or `name:port`. On loopback listeners any other name is
+    /// refused. Default: none.
+    pub allowed_hosts: Vec<String>,
+    /// Connections at once; further ones wait in the listen queue. Default: 4096.
+    pub max_connections: usize,
+    /// Bytes of a request's head. Default: 32 KiB.
+    pub max_header_bytes: usize,
+    /// Headers of a request. Default: 100.
+    pub max_headers: usize,
+    /// Longest wait for a request's head once its first byte is there, and for a TLS handshake. Default: 10.
+    pub header_read_timeout_seconds: u64,
+    /// After which a connection without a request is closed. Default: 60.
+    pub idle_timeout_seconds: u64,
+    /// Accept credentials over plain HTTP on addresses that are not loopback. Default: false.
+    pub allow_plaintext: bool,
+    /// How long a stopping node still accepts while `/readyz` already says no, so that load balancers turn away.
+    /// Default: 5.
+    pub drain_delay_seconds: u64,
+    /// Longest wait for responses under way when a node stops; the rest is cut. Default: 30.
+    pub drain_timeout_seconds: u64,
+}
+
+/// Files are PEM.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The certificate and those between it and the root, in this order.
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 5000))],
+            tls: None,
+            public_url: None,
+            allowed_hosts: Vec::new(),
+            max_connections: 4096,
+            max_header_bytes: 32 << 10,
+            max_headers: 100,
+            header_read_timeout_seconds: 10,
+            idle_timeout_seconds: 60,
+            allow_plaintext: false,
+            drain_delay_seconds: 5,
+            drain_timeout_seconds: 30,
+        }
+    }
+}
+
+impl HttpConfig {
+    pub(crate) fn header_read_timeout(&self) -> Duration {
+        Duration::from_secs(self.header_read_timeout_seconds)
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        Duration::from_secs(self.idle_timeout_seconds)
+    }
+
+    pub(crate) fn drain_delay(&self) -> Duration {
+        Duration::from_secs(self.drain_delay_seconds)
+    }
+
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        Duration::from_secs(self.drain_timeout_seconds)
+    }
+}

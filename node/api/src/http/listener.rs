@@ -1,0 +1,126 @@
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    HttpConfig,
+    origin::{HostPolicy, InvalidHost},
+    tls,
+};
+
+/// Connections that the kernel completes while we are busy: a fleet that restarts at once must not see refusals.
+const BACKLOG: i32 = 1024;
+/// A peer that acknowledges nothing, or leaves its window shut, for this long is gone. Longer than any pause a client
+/// makes to unpack a layer that it reads from the wire.
+const DEAD_AFTER: Duration = Duration::from_secs(300);
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+
+/// Why the doors cannot be opened. Names what an operator must change.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("no address to listen on")]
+    NoAddress,
+    #[error("{0} is in use by another process")]
+    Busy(SocketAddr),
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot read {}", path.display())]
+    ReadPem { path: PathBuf, source: rustls_pki_types::pem::Error },
+    #[error("{} holds no certificate", .0.display())]
+    NoCertificate(PathBuf),
+    #[error("the certificate and its key cannot be used")]
+    Tls(#[source] rustls::Error),
+    #[error(transparent)]
+    Host(#[from] InvalidHost),
+}
+
+/// Addresses that are taken, and everything checked that configuration can get wrong; nothing is accepted yet.
+pub struct Bound {
+    pub(super) config: HttpConfig,
+    pub(super) hosts: HostPolicy,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) listeners: Vec<TcpListener>,
+    pub(super) addresses: Vec<SocketAddr>,
+}
+
+impl Bound {
+    /// Takes every address of the configuration, or none.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn bind(config: HttpConfig) -> Result<Self, BindError> {
+        let hosts = HostPolicy::new(config.public_url.as_deref(), &config.allowed_hosts)?;
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let mut listeners = Vec::with_capacity(config.listen.len());
+        let mut addresses = Vec::with_capacity(config.listen.len());
+        for &address in &config.listen {
+            let bound = listen(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
+            let (actual, listener) = bound.map_err(|source| {
+                if source.kind() == io::ErrorKind::AddrInUse {
+                    BindError::Busy(address)
+                } else {
+                    BindError::Listen { address, source }
+                }
+            })?;
+            addresses.push(actual);
+            listeners.push(listener);
+        }
+        if listeners.is_empty() {
+            return Err(BindError::NoAddress);
+        }
+        Ok(Self { config, hosts, tls, listeners, addresses })
+    }
+
+    /// As they are: with the ports that were given out.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// `http://` or `https://` and the configured host, or the first address.
+    pub fn url(&self) -> String {
+        let first = self.addresses.first().copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+        self.hosts.origin(None, first, self.tls.is_some()).to_string()
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // Or `[::]` would take the port of `0.0.0.0` on some machines and not on others.
+        socket.set_only_v6(true)?;
+    }
+    // A restart must not wait for connections of its predecessor to time out.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Settings of an accepted connection.
+pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
+    socket.set_tcp_user_timeout(Some(DEAD_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_busy_port_is_named() {
+        let any = HttpConfig { listen: vec!["127.0.0.1:0".parse().unwrap()], ..HttpConfig::default() };
+        let first = Bound::bind(any).unwrap();
+        let address = first.addresses()[0];
+        assert_eq!(first.url(), format!("http://{address}"));
+        let same = HttpConfig { listen: vec![address], ..HttpConfig::default() };
+        let error = Bound::bind(same).err().unwrap();
+        assert_eq!(error.to_string(), format!("{address} is in use by another process"));
+        let none = HttpConfig { listen: Vec::new(), ..HttpConfig::default() };
+        assert!(matches!(Bound::bind(none), Err(BindError::NoAddress)));
+    }
+}

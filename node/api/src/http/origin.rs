@@ -1,0 +1,212 @@
+//! How a client names this node, and whether a name may be believed: Host comes from the client, and realms, endpoints
+//! and links that replies carry are made from it.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use http::{HeaderMap, Uri, header, uri::Authority};
+use url::Url;
+
+/// Scheme and authority of this node, as a client reaches it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub scheme: &'static str,
+    /// Host, with its port where one is written.
+    pub authority: String,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority)
+    }
+}
+
+/// A name in the configuration that cannot be one.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidHost {
+    #[error("public_url '{0}' is not http:// or https:// with a host and nothing behind it")]
+    PublicUrl(String),
+    #[error("'{0}' in allowed_hosts is not a host with an optional port")]
+    Allowed(String),
+}
+
+/// Why a request's Host is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HostRefused {
+    /// Missing, given twice, or no host: 400.
+    Malformed,
+    /// On a loopback listener a name that we do not go by: 421. A web page whose name was made to point at 127.0.0.1
+    /// must not reach a registry that believes it is alone with its machine.
+    Foreign,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct HostPolicy {
+    public: Option<Origin>,
+    allowed: Vec<Authority>,
+}
+
+impl HostPolicy {
+    pub(crate) fn new(public_url: Option<&str>, allowed_hosts: &[String]) -> Result<Self, InvalidHost> {
+        let public = public_url.map(public_origin).transpose()?;
+        let mut allowed = Vec::with_capacity(allowed_hosts.len() + 1);
+        for host in allowed_hosts {
+            let authority = parse_authority(host).ok_or_else(|| InvalidHost::Allowed(host.clone()))?;
+            allowed.push(authority);
+        }
+        allowed.extend(public.as_ref().and_then(|public| parse_authority(&public.authority)));
+        Ok(Self { public, allowed })
+    }
+
+    /// What the client calls us.
+    pub(crate) fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, HostRefused> {
+        let mut named = headers.get_all(header::HOST).iter();
+        let first = named.next();
+        if named.next().is_some() {
+            return Err(HostRefused::Malformed);
+        }
+        // The target's own authority wins (RFC 9112, 3.2.2); h2 has only that one.
+        if let Some(authority) = uri.authority() {
+            return parse_authority(authority.as_str()).ok_or(HostRefused::Malformed);
+        }
+        first.and_then(|host| host.to_str().ok()).and_then(parse_authority).ok_or(HostRefused::Malformed)
+    }
+
+    pub(crate) fn admit(&self, host: &Authority, local: SocketAddr) -> Result<(), HostRefused> {
+        if local.ip().to_canonical().is_loopback() && !self.is_ours(host) {
+            return Err(HostRefused::Foreign);
+        }
+        Ok(())
+    }
+
+    /// What replies name as this node.
+    pub(crate) fn origin(&self, host: Option<&Authority>, local: SocketAddr, tls: bool) -> Origin {
+        if let Some(public) = &self.public {
+            return public.clone();
+        }
+        let scheme = if tls { "https" } else { "http" };
+        let authority = match host.filter(|host| self.is_ours(host)) {
+            Some(host) => host.to_string(),
+            None => local.to_string(),
+        };
+        Origin { scheme, authority }
+    }
+
+    /// A loopback name, an address (a page cannot be served under one that is not its server's), or a listed name.
+    fn is_ours(&self, host: &Authority) -> bool {
+        let name = host.host().strip_suffix('.').unwrap_or(host.host());
+        let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+        let name_is = |other: &str| name.eq_ignore_ascii_case(other);
+        let below_localhost = name.rsplit_once('.').is_some_and(|(_, last)| last.eq_ignore_ascii_case("localhost"));
+        bare.parse::<IpAddr>().is_ok()
+            || name_is("localhost")
+            || below_localhost
+            || self.allowed.iter().any(|allowed| {
+                name_is(allowed.host()) && allowed.port_u16().is_none_or(|port| host.port_u16() == Some(port))
+            })
+    }
+}
+
+fn public_origin(text: &str) -> Result<Origin, InvalidHost> {
+    let invalid = || InvalidHost::PublicUrl(text.to_owned());
+    let url = Url::parse(text).map_err(|_| invalid())?;
+    let scheme = match url.scheme() {
+        "http" => "http",
+        "https" => "https",
+        _ => return Err(invalid()),
+    };
+    let bare =
+        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    if !bare || url.path() != "/" {
+        return Err(invalid());
+    }
+    let host = url.host_str().ok_or_else(invalid)?;
+    let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    Ok(Origin { scheme, authority })
+}
+
+fn parse_authority(text: &str) -> Option<Authority> {
+    let authority: Authority = text.parse().ok()?;
+    // `user@host` and `host:` parse too.
+    let whole = authority.port_u16().map_or_else(
+        || authority.host().len() == text.len(),
+        |port| text.strip_prefix(authority.host()).is_some_and(|rest| rest == format!(":{port}")),
+    );
+    (whole && !authority.host().is_empty()).then_some(authority)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOPBACK: &str = "127.0.0.1:5000";
+
+    fn policy(public_url: Option<&str>, allowed: &[&str]) -> HostPolicy {
+        let allowed: Vec<String> = allowed.iter().map(|&host| host.to_owned()).collect();
+        HostPolicy::new(public_url, &allowed).unwrap()
+    }
+
+    #[test]
+    fn on_loopback_only_our_names_are_admitted() {
+        let policy = policy(Some("https://registry.example"), &["node1", "node2:5000"]);
+        for (host, admitted) in [
+            ("127.0.0.1:5000", true),
+            ("[::1]:5000", true),
+            ("localhost", true),
+            ("LOCALHOST:5000", true),
+            ("localhost.", true),
+            ("x.localhost:1", true),
+            ("10.1.2.3", true),
+            ("node1:99", true),
+            ("node2:5000", true),
+            ("registry.example", true),
+            ("node2:5001", false),
+            ("node2", false),
+            ("evil.example:5000", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+        ] {
+            let authority = parse_authority(host).unwrap();
+            let admit = policy.admit(&authority, LOOPBACK.parse().unwrap());
+            assert_eq!(admit.is_ok(), admitted, "{host}");
+            assert_eq!(policy.admit(&authority, "10.0.0.1:5000".parse().unwrap()), Ok(()), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_host_is_never_echoed() {
+        let local = "10.0.0.1:5000".parse().unwrap();
+        let origin =
+            |policy: &HostPolicy, host: &str| policy.origin(parse_authority(host).as_ref(), local, false).to_string();
+        let plain = policy(None, &["node1"]);
+        assert_eq!(origin(&plain, "node1:5000"), "http://node1:5000");
+        assert_eq!(origin(&plain, "evil.example"), "http://10.0.0.1:5000");
+        assert_eq!(plain.origin(None, "[::1]:5000".parse().unwrap(), true).to_string(), "https://[::1]:5000");
+        assert_eq!(origin(&policy(Some("https://r.example:8443/"), &[]), "node1"), "https://r.example:8443");
+    }
+
+    #[test]
+    fn host_is_needed_once_and_whole() {
+        let host = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::HOST, value.parse().unwrap());
+            }
+            HostPolicy::host(&Uri::from_static("/v2/"), &headers)
+        };
+        assert!(host(&["localhost:5000"]).is_ok());
+        for bad in [&[][..], &["a", "b"], &["user@localhost"], &["a/b"], &[""], &["localhost:"], &["a:99999"]] {
+            assert_eq!(host(bad), Err(HostRefused::Malformed), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_in_the_configuration_are_checked() {
+        for bad in ["registry", "ftp://a", "https://a/b", "https://u@a", "https://a?x", "https://"] {
+            assert!(HostPolicy::new(Some(bad), &[]).is_err(), "{bad}");
+        }
+        assert!(HostPolicy::new(None, &["a/b".into()]).is_err());
+    }
+}

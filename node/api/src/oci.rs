@@ -1,0 +1,154 @@
+//! The distribution API. One enum of endpoints, one match; authenticate, map, authorize, serve, in this order.
+
+mod blobs;
+mod endpoint;
+mod error;
+mod lists;
+mod manifests;
+mod range;
+mod reply;
+mod sign_in;
+
+use flotilla_oci::ErrorCode;
+use flotilla_registry::access::{PrincipalArn, Resource};
+use flotilla_service::{Caller, Permit, ServiceError};
+use http::{HeaderValue, Request, Response, StatusCode, header, request};
+use hyper::body::Incoming;
+
+use self::{
+    blobs::BlobFailure,
+    endpoint::Endpoint,
+    error::OciError,
+    lists::Page,
+    sign_in::{Sent, Wish},
+};
+use crate::{
+    Door,
+    http::{Arrival, Body},
+};
+
+pub(crate) async fn serve(door: &Door, arrival: &Arrival, request: Request<Incoming>) -> Response<Body> {
+    arrival.record.note(|facts| facts.api = "oci");
+    let mut principal = None;
+    let answer = route(door, arrival, request, &mut principal).await;
+    let mut response = answer.unwrap_or_else(|error| error.into_response(arrival, principal.as_ref()));
+    response.headers_mut().insert("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
+    response
+}
+
+async fn route(
+    door: &Door,
+    arrival: &Arrival,
+    request: Request<Incoming>,
+    principal: &mut Option<PrincipalArn>,
+) -> Result<Response<Body>, OciError> {
+    let (head, body) = request.into_parts();
+    let endpoint = Endpoint::parse(&head.method, head.uri.path())?;
+    if endpoint == Endpoint::Token {
+        return Box::pin(sign_in::token(door, arrival, &head, body)).await;
+    }
+    let sent = Sent::read(&head.headers);
+    let wish = Wish { name: endpoint.name(), write: matches!(endpoint, Endpoint::Write { .. }) };
+    if matches!((&endpoint, &sent), (Endpoint::Ping, Sent::None)) {
+        let text = "sign in, or ask for an anonymous token";
+        return Err(OciError::unauthorized(text, sign_in::challenge(door, arrival, wish)));
+    }
+    let who = principal.insert(sign_in::sign_in(door, arrival, &sent, wish).await?).clone();
+    arrival.record.note(|facts| {
+        facts.principal = Some(who.to_string());
+        facts.reference = endpoint.reference();
+    });
+    let caller = Caller {
+        principal: who,
+        access_key: None,
+        source_ip: Some(arrival.client),
+        request: arrival.request,
+        region: None,
+        idempotency: None,
+    };
+    match &endpoint {
+        Endpoint::Ping | Endpoint::Token => Ok(json(&serde_json::json!({}))),
+        Endpoint::Write { .. } => Err(OciError::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            ErrorCode::Unsupported,
+            "this registry serves pulls; push and delete are not supported yet",
+        )),
+        Endpoint::Catalog => {
+            let page = Page::read(&head.uri)?;
+            let permit = allow(door, arrival, &caller, &endpoint, &Resource::Registry, false).await?;
+            lists::catalog(door, permit, &page).await
+        }
+        Endpoint::Tags { name }
+        | Endpoint::Manifest { name, .. }
+        | Endpoint::Blob { name, .. }
+        | Endpoint::BlobHead { name, .. }
+        | Endpoint::Referrers { name, .. } => {
+            let target = door.services.pull.target(name);
+            arrival.record.note(|facts| facts.repository = Some(target.repository.to_string()));
+            let resource = Resource::Repository(target.repository.clone());
+            let permit = allow(door, arrival, &caller, &endpoint, &resource, target.origin.is_some()).await?;
+            let told = |error: ServiceError| OciError::from_service(&error, &door.account_id());
+            content(door, arrival, permit, &target, &endpoint, &head).await.map_err(|failure| match failure {
+                BlobFailure::Service(error) => told(error),
+                BlobFailure::Request(error) => error,
+            })
+        }
+    }
+}
+
+async fn content(
+    door: &Door,
+    arrival: &Arrival,
+    permit: Permit<'_>,
+    target: &flotilla_registry::cache_rule::Target,
+    endpoint: &Endpoint,
+    head: &request::Parts,
+) -> Result<Response<Body>, BlobFailure> {
+    match endpoint {
+        Endpoint::Manifest { reference, .. } => {
+            Ok(manifests::get(door, arrival, permit, target, reference, &head.headers).await?)
+        }
+        Endpoint::Blob { digest, .. } => blobs::get(door, arrival, permit, target, digest, &head.headers).await,
+        Endpoint::BlobHead { digest, .. } => Ok(blobs::head(door, permit, target, digest, &head.headers).await?),
+        Endpoint::Referrers { digest, .. } => {
+            Ok(Box::pin(lists::referrers(door, permit, target, digest, &head.uri)).await?)
+        }
+        Endpoint::Tags { .. } => {
+            let page = Page::read(&head.uri).map_err(BlobFailure::Request)?;
+            Box::pin(lists::tags(door, permit, target, &page)).await.map_err(BlobFailure::Request)
+        }
+        Endpoint::Ping | Endpoint::Token | Endpoint::Catalog | Endpoint::Write { .. } => {
+            Err(BlobFailure::Service(ServiceError::Unexpected("an endpoint without content")))
+        }
+    }
+}
+
+/// Asks for every action of the endpoint; the permit is that of the first, which names the request. A caller who could
+/// do it after signing in is told to.
+async fn allow<'a>(
+    door: &Door,
+    arrival: &Arrival,
+    caller: &'a Caller,
+    endpoint: &Endpoint,
+    resource: &Resource,
+    covered: bool,
+) -> Result<Permit<'a>, OciError> {
+    let mut first = None;
+    for action in endpoint.actions(covered) {
+        let permit = door.services.access.allow(caller, *action, resource).await.map_err(|error| match error {
+            ServiceError::Denied { .. } if caller.principal.is_anonymous() => {
+                let wish = Wish { name: endpoint.name(), write: false };
+                OciError::unauthorized("anonymous callers may not do this", sign_in::challenge(door, arrival, wish))
+            }
+            error => OciError::from_service(&error, &door.account_id()),
+        })?;
+        first.get_or_insert(permit);
+    }
+    first.ok_or_else(|| OciError::from_service(&ServiceError::Unexpected("an endpoint without actions"), ""))
+}
+
+fn json(value: &serde_json::Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(value.to_string()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

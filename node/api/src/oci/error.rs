@@ -1,0 +1,307 @@
+use std::time::Duration;
+
+use flotilla_oci::ErrorCode;
+use flotilla_registry::{Refusal, access::PrincipalArn};
+use flotilla_service::ServiceError;
+use flotilla_transfer::TransferError;
+use flotilla_upstream::{HttpError, UpstreamError};
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::json;
+
+use crate::http::{Arrival, Body, observe::Chain};
+
+/// What a registry client is told. `reason` is a stable word for programs; with the hint it is shown only to those who
+/// signed in (`requirements.md` A).
+#[derive(Debug)]
+pub(crate) struct OciError(Box<Told>);
+
+#[derive(Debug)]
+struct Told {
+    status: StatusCode,
+    code: ErrorCode,
+    message: String,
+    reason: &'static str,
+    hint: Option<&'static str>,
+    retry_after: Option<Duration>,
+    challenge: Option<String>,
+    content_range: Option<String>,
+    upstream_status: Option<u16>,
+    cause: Option<String>,
+}
+
+/// ECR's text for every image that is not there (`ecr-api.md` §7).
+const NO_IMAGE: &str = "Requested image not found";
+
+impl OciError {
+    pub(super) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
+        Self(Box::new(Told {
+            status,
+            code,
+            message: message.into(),
+            reason: "request",
+            hint: None,
+            retry_after: None,
+            challenge: None,
+            content_range: None,
+            upstream_status: None,
+            cause: None,
+        }))
+    }
+
+    #[cfg(test)]
+    pub(super) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    pub(super) fn unauthorized(message: &str, challenge: String) -> Self {
+        let mut error = Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message).reason("sign-in");
+        error.0.challenge = Some(challenge);
+        error
+    }
+
+    pub(super) fn unsatisfiable(len: u64) -> Self {
+        let text = "the blob has nothing in that range";
+        let mut error = Self::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, text);
+        error.0.content_range = Some(format!("bytes */{len}"));
+        error
+    }
+
+    fn reason(mut self, reason: &'static str) -> Self {
+        self.0.reason = reason;
+        self
+    }
+
+    fn hint(mut self, hint: &'static str) -> Self {
+        self.0.hint = Some(hint);
+        self
+    }
+
+    fn retry_after(mut self, after: Duration) -> Self {
+        self.0.retry_after = Some(after);
+        self
+    }
+
+    fn of_upstream(mut self, status: Option<u16>) -> Self {
+        self.0.upstream_status = status;
+        self
+    }
+
+    /// The one table from what went wrong to what the spec calls it.
+    pub(super) fn from_service(error: &ServiceError, account_id: &str) -> Self {
+        use ServiceError as E;
+        let mut mapped = match error {
+            E::Refused(refusal) => from_refusal(refusal, account_id),
+            E::Denied { action, .. } => {
+                Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, format!("{} is not allowed here", action.0))
+                    .reason("denied")
+            }
+            E::Invalid { why, .. } => Self::new(StatusCode::BAD_REQUEST, ErrorCode::NameInvalid, why.clone()),
+            E::NoManifest { .. } => no_manifest(),
+            E::NoBlob { .. } => no_blob(),
+            E::Busy { retry_after } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, "too many requests, retry later")
+                    .reason("busy")
+                    .retry_after(retry_after.unwrap_or(Duration::from_secs(1)))
+            }
+            E::Unavailable { retry_after } => unavailable("no-leader", *retry_after),
+            E::Upstream(error) => from_upstream(error),
+            E::Origin(_) => bad_gateway("origin").hint("see the cache rule of this repository and its credential"),
+            E::Transfer(error) => from_transfer(error),
+            // What only calls about rules end with, and what should not happen at all.
+            E::UnsupportedUpstream(_) | E::NoSecret(_) | E::State(_) | E::Unexpected(_) => internal(),
+        };
+        mapped.0.cause = Some(Chain(error).to_string());
+        mapped
+    }
+
+    pub(super) fn into_response(self, arrival: &Arrival, principal: Option<&PrincipalArn>) -> Response<Body> {
+        let told = *self.0;
+        let mut error = json!({ "code": told.code.as_str(), "message": told.message });
+        if principal.is_some_and(|principal| !principal.is_anonymous()) {
+            error["detail"] =
+                json!({ "requestId": arrival.request.to_string(), "reason": told.reason, "hint": told.hint });
+        }
+        let mut response = Response::new(Body::from(json!({ "errors": [error] }).to_string()));
+        *response.status_mut() = told.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(after) = told.retry_after {
+            // Whole seconds; none would be "now".
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        for (name, value) in [(header::WWW_AUTHENTICATE, told.challenge), (header::CONTENT_RANGE, told.content_range)] {
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+                headers.insert(name, value);
+            }
+        }
+        arrival.record.note(|facts| {
+            facts.upstream_status = told.upstream_status;
+            facts.error = Some(told.cause.unwrap_or(told.message));
+        });
+        response
+    }
+}
+
+fn from_refusal(refusal: &Refusal, account_id: &str) -> OciError {
+    match refusal {
+        Refusal::NoRepository(name) => OciError::new(
+            StatusCode::NOT_FOUND,
+            ErrorCode::NameUnknown,
+            format!("The repository with name '{name}' does not exist in the registry with id '{account_id}'"),
+        )
+        .reason("no-repository"),
+        Refusal::NoTemplate(_) => OciError::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, "repository not found")
+            .reason("no-template")
+            .hint("repositories are created on pull only where a creation template covers their name"),
+        Refusal::NoImage { .. } | Refusal::BadManifest(_) => no_manifest(),
+        Refusal::FrozenTag(name, tag) => OciError::new(
+            StatusCode::BAD_REQUEST,
+            ErrorCode::TagInvalid,
+            format!(
+                "The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten because \
+                 the tag is immutable."
+            ),
+        )
+        .reason("frozen-tag"),
+        Refusal::NoRule(_) => bad_gateway("rule-gone"),
+        // What a client's next attempt meets differently.
+        Refusal::Moved | Refusal::PartsMissing(_) | Refusal::Condemned(_) | Refusal::StaleOperation => {
+            unavailable("changed-meanwhile", Duration::from_secs(1))
+        }
+        Refusal::Limit { what, limit } => {
+            let text = format!("at most {limit} {what} are allowed");
+            OciError::new(StatusCode::FORBIDDEN, ErrorCode::Denied, text).reason("limit")
+        }
+        // No pull makes, names or removes any of these.
+        Refusal::RepositoryExists(_)
+        | Refusal::RepositoryNotEmpty(_)
+        | Refusal::RuleExists(_)
+        | Refusal::TemplateExists(_)
+        | Refusal::TemplateMissing(_)
+        | Refusal::TooManyTags(_)
+        | Refusal::AlreadyFounded
+        | Refusal::TimeStep
+        | Refusal::BadSetting(_) => internal(),
+    }
+}
+
+fn from_transfer(error: &TransferError) -> OciError {
+    match error {
+        TransferError::Nowhere(_) => no_blob(),
+        TransferError::Mismatch(_) => bad_gateway("mismatch"),
+        TransferError::Origin(_) => bad_gateway("origin"),
+        TransferError::Storage(_) => internal(),
+        TransferError::Upstream(error) => from_upstream(error),
+        TransferError::Busy => OciError::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            ErrorCode::TooManyRequests,
+            "too many blobs are being fetched, retry later",
+        )
+        .reason("busy")
+        .retry_after(Duration::from_secs(1)),
+        TransferError::Stopping => unavailable("stopping", Duration::from_secs(1)),
+    }
+}
+
+fn from_upstream(error: &UpstreamError) -> OciError {
+    use UpstreamError as E;
+    match error {
+        E::NotFound { .. } => no_manifest().of_upstream(Some(404)),
+        E::Unauthorized { .. } => upstream_denies().of_upstream(Some(401)),
+        E::Denied { .. } => upstream_denies().of_upstream(Some(403)),
+        E::Throttled { retry_after, .. } => {
+            let text = "the upstream registry limits our rate";
+            OciError::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, text)
+                .reason("upstream-throttles")
+                .hint("a credential on the cache rule raises the limit of most registries")
+                .retry_after(retry_after.unwrap_or(Duration::from_secs(60)))
+                .of_upstream(Some(429))
+        }
+        E::Busy { .. } => unavailable("upstream-busy", Duration::from_secs(1)),
+        E::CircuitOpen { retry_after, .. } => unavailable("upstream-circuit-open", *retry_after),
+        E::Unavailable { source, .. } => {
+            let status = if let HttpError::Status { status, .. } = source { Some(*status) } else { None };
+            bad_gateway("upstream-unavailable").of_upstream(status)
+        }
+        E::Status { status, .. } => bad_gateway("upstream-status").of_upstream(Some(*status)),
+        E::NotARegistry { .. } | E::Malformed { .. } => bad_gateway("upstream-malformed"),
+        E::Mismatch { .. } => bad_gateway("mismatch"),
+        E::TooLarge { .. } => bad_gateway("upstream-too-large"),
+        E::Blocked { .. } => {
+            bad_gateway("upstream-blocked").hint("a redirect or a token realm is not allowed; the log names it")
+        }
+    }
+}
+
+fn no_manifest() -> OciError {
+    OciError::new(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown, NO_IMAGE).reason("no-manifest")
+}
+
+fn no_blob() -> OciError {
+    OciError::new(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown, "blob unknown to this repository").reason("no-blob")
+}
+
+/// Docker Hub answers so for what does not exist, too, and leaves open which.
+fn upstream_denies() -> OciError {
+    let text = "the upstream registry denies this: it does not exist there, or the cache rule needs a credential";
+    OciError::new(StatusCode::FORBIDDEN, ErrorCode::Denied, text).reason("upstream-denied")
+}
+
+fn unavailable(reason: &'static str, after: Duration) -> OciError {
+    OciError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, "temporarily unavailable, retry")
+        .reason(reason)
+        .retry_after(after)
+}
+
+fn bad_gateway(reason: &'static str) -> OciError {
+    OciError::new(StatusCode::BAD_GATEWAY, ErrorCode::Unavailable, "the upstream registry did not deliver")
+        .reason(reason)
+        .retry_after(Duration::from_secs(5))
+}
+
+fn internal() -> OciError {
+    OciError::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, "internal error").reason("internal")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn table(error: &ServiceError) -> (u16, &'static str, String) {
+        let error = OciError::from_service(error, "000000000000");
+        (error.0.status.as_u16(), error.0.code.as_str(), error.0.message)
+    }
+
+    #[test]
+    fn failures_have_the_codes_and_texts_of_ecr() {
+        let host: Arc<str> = "quay.io".into();
+        let name: flotilla_oci::Name = "a/b".parse().unwrap();
+        let reference = "latest".parse().unwrap();
+        for (error, status, code) in [
+            (Refusal::NoTemplate(name.clone()).into(), 404, "NAME_UNKNOWN"),
+            (ServiceError::NoManifest { repository: name.clone(), reference }, 404, "MANIFEST_UNKNOWN"),
+            (ServiceError::Busy { retry_after: None }, 429, "TOOMANYREQUESTS"),
+            (ServiceError::Unavailable { retry_after: Duration::ZERO }, 503, "UNAVAILABLE"),
+            (ServiceError::Upstream(UpstreamError::NotFound { host: host.clone() }), 404, "MANIFEST_UNKNOWN"),
+            (ServiceError::Upstream(UpstreamError::Denied { host: host.clone() }), 403, "DENIED"),
+            (ServiceError::Upstream(UpstreamError::Throttled { host, retry_after: None }), 429, "TOOMANYREQUESTS"),
+            (ServiceError::Transfer(TransferError::Stopping), 503, "UNAVAILABLE"),
+            (ServiceError::Unexpected("x"), 500, "UNKNOWN"),
+        ] {
+            let found = table(&error);
+            assert_eq!((found.0, found.1), (status, code), "{found:?}");
+        }
+        let (status, code, text) = table(&Refusal::NoRepository(name).into());
+        assert_eq!((status, code), (404, "NAME_UNKNOWN"));
+        assert_eq!(text, "The repository with name 'a/b' does not exist in the registry with id '000000000000'");
+    }
+
+    #[test]
+    fn what_failed_inside_is_logged_and_not_told() {
+        let error = OciError::from_service(&ServiceError::Unexpected("internals"), "000000000000");
+        assert!(!error.0.message.contains("internals"));
+        assert!(error.0.cause.unwrap().contains("internals"));
+    }
+}

@@ -1,0 +1,167 @@
+//! Content discovery: tags, repositories, referrers.
+
+use flotilla_oci::{Digest, ErrorCode, Name};
+use flotilla_registry::cache_rule::Target;
+use flotilla_service::{Permit, ServiceError};
+use http::{HeaderValue, Response, StatusCode, Uri, header};
+use serde_json::json;
+
+use super::OciError;
+use crate::{Door, http::Body};
+
+/// Page when the client names none, and the largest: a page is built in memory.
+const PAGE: usize = 1000;
+
+/// `?n=` and `?last=`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Page {
+    limit: usize,
+    last: Option<String>,
+}
+
+impl Page {
+    /// # Errors
+    /// 400 for an `n` that is no number.
+    pub(super) fn read(uri: &Uri) -> Result<Self, OciError> {
+        let mut page = Self { limit: PAGE, last: None };
+        for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+            match name.as_ref() {
+                "n" => {
+                    let digits = !value.is_empty() && value.bytes().all(|c| c.is_ascii_digit());
+                    if !digits {
+                        let text = "n is not a number of entries";
+                        let code = ErrorCode::PaginationNumberInvalid;
+                        return Err(OciError::new(StatusCode::BAD_REQUEST, code, text));
+                    }
+                    // More digits than fit ask for more than a page has.
+                    page.limit = value.parse().unwrap_or(usize::MAX).min(PAGE);
+                }
+                "last" if !value.is_empty() => page.last = Some(value.into_owned()),
+                _ => {}
+            }
+        }
+        Ok(page)
+    }
+
+    /// One entry more than is shown says whether there is a next page. `n=0` shows nothing (distribution spec,
+    /// "Listing Tags").
+    fn fetch(&self) -> usize {
+        if self.limit == 0 { 0 } else { self.limit + 1 }
+    }
+
+    fn link(&self, path: &str, last: &str) -> Option<HeaderValue> {
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("n", &self.limit.to_string())
+            .append_pair("last", last)
+            .finish();
+        HeaderValue::from_str(&format!("<{path}?{query}>; rel=\"next\"")).ok()
+    }
+
+    /// Cuts what was fetched to the page, and names the next one.
+    fn cut(&self, entries: &mut Vec<String>, path: &str) -> Option<HeaderValue> {
+        let more = entries.len() > self.limit;
+        entries.truncate(self.limit);
+        entries.last().filter(|_| more).and_then(|last| self.link(path, last))
+    }
+
+    fn last<T: std::str::FromStr>(&self, what: &str) -> Result<Option<T>, OciError> {
+        let parse = |text: &String| {
+            text.parse().map_err(|_| {
+                let text = format!("last is not a {what}");
+                OciError::new(StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid, text)
+            })
+        };
+        self.last.as_ref().map(parse).transpose()
+    }
+}
+
+pub(super) async fn tags(
+    door: &Door,
+    permit: Permit<'_>,
+    target: &Target,
+    page: &Page,
+) -> Result<Response<Body>, OciError> {
+    let name = &target.repository;
+    let after = page.last("tag")?;
+    // Asked even for nothing: an unknown repository is 404 whatever `n` is.
+    let found = door.services.images.tags(permit, name, after.as_ref(), page.fetch().max(1)).await;
+    let mut tags: Vec<String> = found.map_err(|error| told(door, &error))?.iter().map(ToString::to_string).collect();
+    let link = page.cut(&mut tags, &format!("/v2/{name}/tags/list"));
+    Ok(listed(&json!({ "name": name.as_str(), "tags": tags }), link))
+}
+
+pub(super) async fn catalog(door: &Door, permit: Permit<'_>, page: &Page) -> Result<Response<Body>, OciError> {
+    let after: Option<Name> = page.last("repository name")?;
+    let found = door.services.repositories.list(permit, after.as_ref(), page.fetch()).await;
+    let found = found.map_err(|error| told(door, &error))?;
+    let mut names: Vec<String> = found.iter().map(|repository| repository.name.to_string()).collect();
+    let link = page.cut(&mut names, "/v2/_catalog");
+    Ok(listed(&json!({ "repositories": names }), link))
+}
+
+pub(super) async fn referrers(
+    door: &Door,
+    permit: Permit<'_>,
+    target: &Target,
+    digest: &Digest,
+    uri: &Uri,
+) -> Result<Response<Body>, ServiceError> {
+    let query = uri.query().unwrap_or_default();
+    let artifact_type = url::form_urlencoded::parse(query.as_bytes())
+        .find_map(|(name, value)| (name == "artifactType" && !value.is_empty()).then_some(value));
+    let index = door.services.pull.referrers(permit, target, digest, artifact_type.as_deref()).await?;
+    let mut response = Response::new(Body::Full(index));
+    let media_type = HeaderValue::from_static("application/vnd.oci.image.index.v1+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    if artifact_type.is_some() {
+        response.headers_mut().insert("OCI-Filters-Applied", HeaderValue::from_static("artifactType"));
+    }
+    Ok(response)
+}
+
+fn told(door: &Door, error: &ServiceError) -> OciError {
+    OciError::from_service(error, &door.account_id())
+}
+
+fn listed(list: &serde_json::Value, link: Option<HeaderValue>) -> Response<Body> {
+    let mut response = super::json(list);
+    if let Some(link) = link {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(query: &str) -> Result<Page, OciError> {
+        Page::read(&format!("/v2/a/tags/list?{query}").parse().unwrap())
+    }
+
+    #[test]
+    fn pages_are_read_and_bounded() {
+        assert_eq!(read("").unwrap(), Page { limit: PAGE, last: None });
+        assert_eq!(read("n=3&last=v1").unwrap(), Page { limit: 3, last: Some("v1".into()) });
+        assert_eq!(read("n=99999999999999999999999").unwrap().limit, PAGE);
+        assert_eq!(read("n=0").unwrap().fetch(), 0);
+        for bad in ["n=-1", "n=", "n=x", "n=1.5"] {
+            assert_eq!(read(bad).unwrap_err().status(), 400, "{bad}");
+        }
+        assert!(read("last=%2F").unwrap().last::<Name>("repository name").is_err());
+    }
+
+    #[test]
+    fn only_a_full_page_with_more_behind_it_has_a_link() {
+        let entries = |n: usize| (0..n).map(|i| format!("t/{i}")).collect::<Vec<_>>();
+        let page = read("n=2").unwrap();
+        let mut found = entries(3);
+        let link = page.cut(&mut found, "/v2/a/tags/list").unwrap();
+        assert_eq!(link, "</v2/a/tags/list?n=2&last=t%2F1>; rel=\"next\"");
+        assert_eq!(found, entries(2));
+        assert_eq!(page.cut(&mut entries(2), "/x"), None);
+        let none = read("n=0").unwrap();
+        let mut found = entries(1);
+        assert_eq!((none.cut(&mut found, "/x"), found.len()), (None, 0));
+    }
+}
