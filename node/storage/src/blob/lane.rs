@@ -13,8 +13,9 @@ use tokio::sync::Notify;
 
 use super::StorageError;
 
-/// Two lanes share their bytes, so a writer holds no more than this, and one part of at most `PART_BYTES`.
-const QUEUE_BYTES: usize = 1 << 20;
+/// The lanes of a partial hold the same bytes, so this bounds its writer: 64 MiB for 32 fills at once. Half of it lets
+/// the writer sleep while a piece's worth is hashed.
+const QUEUE_BYTES: usize = 2 << 20;
 /// A tiny slice may hold a large buffer of the connection it came from.
 const QUEUE_PARTS: usize = 256;
 /// Longer input is cut: one part may exceed an empty queue's bound.
@@ -176,17 +177,23 @@ impl<W: Work> Shared<W> {
 /// Works the queue off; `false` when it failed.
 fn drain<W: Work>(shared: &Shared<W>, worker: &mut W) -> bool {
     loop {
-        let Some(part) = shared.lock().queue.pop_front() else { return true };
+        // Its own statement: the lock is not held while the worker works.
+        let part = shared.lock().queue.pop_front();
+        let Some(part) = part else { return true };
         let outcome = worker.take(&part);
         let mut state = shared.lock();
         state.bytes -= part.len().min(state.bytes);
+        // Not for each part: a change of threads costs as much as hashing some kilobytes.
+        let wake = state.bytes <= QUEUE_BYTES / 2;
         if let Err(error) = outcome {
             state.queue.clear();
             state.failed = Some(error);
         }
         let failed = state.failed.is_some();
         drop(state);
-        shared.moved.notify_one();
+        if wake || failed {
+            shared.moved.notify_one();
+        }
         if failed {
             return false;
         }
