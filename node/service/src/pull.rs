@@ -74,6 +74,8 @@ pub struct Pull {
     tags: SingleFlight<LeaseKey, Result<Checked, Failure>>,
     digests: SingleFlight<LeaseKey, Result<ServedManifest, Failure>>,
     proofs: SingleFlight<(Name, Digest), Verdict>,
+    /// Blobs that are proven by their bytes, until the last of them has come.
+    links: SingleFlight<(Name, Digest), ()>,
     /// What upstream did not have.
     absent: Recent<(Name, Reference), ()>,
     proven: Recent<(Name, Digest), Proven>,
@@ -164,6 +166,7 @@ impl Pull {
             tags: SingleFlight::default(),
             digests: SingleFlight::default(),
             proofs: SingleFlight::default(),
+            links: SingleFlight::default(),
             absent: Recent::new(REMEMBERED),
             proven: Recent::new(REMEMBERED),
             lens: Recent::new(REMEMBERED),

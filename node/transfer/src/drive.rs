@@ -123,17 +123,17 @@ impl<'a> Drive<'a> {
                 Flow::Sealed => return Ok(()),
             }
             let Some(whole) = writer.take() else { continue };
-            match whole.publish().await.map_err(TransferError::from) {
+            match whole.publish().await {
                 Ok(_) => return Ok(()),
                 // Nobody can be blamed for a patchwork: once more, all from one.
-                Err(TransferError::Mismatch(_)) if self.suppliers.len() > 1 && !refetched => {
+                Err(StorageError::Mismatch { .. }) if self.suppliers.len() > 1 && !refetched => {
                     refetched = true;
                     self.suppliers.clear();
                     self.core.metrics.duplicates.inc();
                     tracing::warn!(digest = %self.fill.digest, "pieces of several sources do not match, fetching again");
                 }
-                Err(error @ TransferError::Mismatch(_)) => return Err(self.poisoned(error)),
-                Err(error) => return Err(Cut::Failed(error)),
+                Err(error @ StorageError::Mismatch { .. }) => return Err(self.poisoned(error.into())),
+                Err(error) => return Err(self.of_store(error)),
             }
         }
     }
@@ -189,7 +189,8 @@ impl<'a> Drive<'a> {
     fn of_store(&self, error: StorageError) -> Cut {
         match error {
             StorageError::Full { .. } => {
-                tracing::warn!(digest = %self.fill.digest, "no room for blob, it passes through");
+                // The store has warned, once for many.
+                tracing::debug!(digest = %self.fill.digest, "no room for blob, it passes through");
                 Cut::Pass(Passing::DiskFull)
             }
             error => {

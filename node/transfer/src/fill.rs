@@ -97,6 +97,11 @@ impl Fill {
         true
     }
 
+    #[cfg(test)]
+    pub(crate) async fn followed_by(&self, count: usize) {
+        self.followers.subscribe().wait_for(|followers| *followers == count).await.unwrap();
+    }
+
     pub(crate) fn follow_again(&self) {
         self.followers.send_modify(|followers| *followers += 1);
     }

@@ -17,6 +17,8 @@ mod metrics;
 mod origins;
 mod pump;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod verified;
 mod want;

@@ -24,7 +24,7 @@ use crate::{
 const FILLS_MOST: usize = 256;
 
 /// Fills that go on without a client (`protocols.md` §1).
-const ORPHANS_MOST: usize = 32;
+pub(crate) const ORPHANS_MOST: usize = 32;
 
 /// How often an asker that met a fill in its last moment starts again.
 const ATTEMPTS: usize = 8;
@@ -38,6 +38,7 @@ pub struct Wanted {
 }
 
 /// A blob whose head is known.
+#[expect(clippy::large_enum_variant, reason = "one per response, and nearly all are local: a box would be the waste")]
 pub enum Blob {
     /// On this node, sealed or growing.
     Local(Reader),
@@ -221,6 +222,13 @@ impl Transfer {
         }
         let proof = self.core.fetch.prove(origin, digest).await;
         proof.inspect_err(|error| self.core.failures.remember(digest, origin, error))
+    }
+
+    #[cfg(test)]
+    pub(crate) async fn followers(&self, digest: &Digest, count: usize) {
+        let Flight::Follow(mut flight) = self.core.fills.claim(*digest) else { panic!("no fill of {digest}") };
+        let fill = flight.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+        fill.followed_by(count).await;
     }
 
     fn reader(&self, reader: BlobReader, wanted: &Wanted, follow: Option<Follow>) -> Reader {

@@ -85,6 +85,8 @@ impl Pull {
                     if let Some(blob) = self.transfer.open_unproven(&wanted).await? {
                         return Ok(blob);
                     }
+                    // Sealed by now, and on its way to be linked.
+                    self.link_made(target, digest).await;
                 }
                 // The prover left; the next one proves.
                 None => {}
@@ -152,7 +154,8 @@ impl Pull {
             return Ok(Some((Verdict::MustDeliver, Some(blob))));
         }
         if !trusted {
-            return Ok(Some((Verdict::MustDeliver, None)));
+            let linking = self.link_made(target, &wanted.digest).await;
+            return Ok((!linking).then_some((Verdict::MustDeliver, None)));
         }
         let proof = self.transfer.prove(&wanted.digest, origin).await?;
         let size = match self.transfer.held(&wanted.digest).await? {
@@ -204,6 +207,7 @@ impl Pull {
             size,
             copies: Vec::new(),
         };
+        let Flight::Lead(lead) = self.links.claim((target.repository.clone(), digest)) else { return };
         let pull = self.clone();
         self.host.tasks.spawn("link", async move {
             if let Some(sealing) = sealing
@@ -213,8 +217,20 @@ impl Pull {
             }
             // From here on the bytes themselves are the proof, also of an upstream that is not believed without them.
             pull.proven.put((link.repository.clone(), digest), proven, PROVEN);
+            drop(lead);
             pull.record_link(link).await;
         });
+    }
+
+    /// Waits until a proof by bytes that is under way has ended; `false` when there is none.
+    async fn link_made(&self, target: &Target, digest: &Digest) -> bool {
+        match self.links.claim((target.repository.clone(), *digest)) {
+            Flight::Lead(_) => false,
+            Flight::Follow(mut linking) => {
+                while linking.changed().await.is_ok() {}
+                true
+            }
+        }
     }
 
     async fn record_link(&self, link: LinkBlob) {
