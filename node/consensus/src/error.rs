@@ -75,3 +75,10 @@ pub enum SnapshotError {
     #[error("the snapshot is damaged: {0}")]
     Damaged(&'static str),
 }
+
+impl SnapshotError {
+    /// Whether the file is not what was written; trying again cannot help.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged(_) | Self::Record(_))
+    }
+}

@@ -59,3 +59,51 @@ impl Recent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft::testing::blank_ent;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::TypeConfig;
+
+    fn filled(from: u64, count: u64, len_bytes: usize) -> Recent {
+        let mut recent = Recent::default();
+        for index in from..from + count {
+            recent.push(blank_ent::<TypeConfig>(1, 1.into(), index), len_bytes);
+        }
+        recent
+    }
+
+    fn indexes(entries: Option<Vec<Entry>>) -> Option<Vec<u64>> {
+        entries.map(|entries| entries.iter().map(|entry| entry.log_id.index).collect())
+    }
+
+    #[test]
+    fn it_holds_the_newest_and_forgets_across_a_gap() {
+        let mut recent = filled(0, 100, LIMIT_BYTES / 10);
+        assert_eq!(indexes(recent.range(95, 100, u64::MAX)), Some(vec![95, 96, 97, 98, 99]));
+        assert_eq!(indexes(recent.range(80, 100, u64::MAX)), None);
+        recent.push(blank_ent::<TypeConfig>(2, 1.into(), 50), 1);
+        assert_eq!(indexes(recent.range(50, 51, u64::MAX)), Some(vec![50]));
+        assert_eq!(indexes(recent.range(99, 100, u64::MAX)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_range_is_whole_bounded_and_never_empty(from in 0u64..40, len in 1u64..40, purged in 0u64..40, limit in 0u64..50) {
+            let mut recent = filled(10, 20, 3);
+            recent.purge(purged);
+            let first = 10.max(purged + 1);
+            match indexes(recent.range(from, from + len, limit)) {
+                Some(found) => {
+                    prop_assert!(from >= first && from + len <= 30);
+                    let most = (limit / 3).max(1).min(len);
+                    prop_assert_eq!(found, (from..from + most).collect::<Vec<_>>());
+                }
+                None => prop_assert!(from < first || from + len > 30),
+            }
+        }
+    }
+}

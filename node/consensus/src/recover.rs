@@ -11,7 +11,7 @@ use flotilla_state::{CLUSTER_VERSION, View};
 use flotilla_storage::SegmentLogConfig;
 
 use crate::{
-    ConsensusConfig, SnapshotError, StartError,
+    ConsensusConfig, StartError,
     builder::Control,
     halt::{Halt, chain},
     home::{Generation, Home},
@@ -164,18 +164,20 @@ fn rebuild(
         return Err(StartError::StateLost { dir: dir.join("state"), snapshot: None, purged: lost });
     }
     let next = number.saturating_add(1);
-    let generation = match snapshot {
-        Some((_, file)) => restore(home, next, file, None),
-        None => vacate(home, next).and_then(|()| Ok(Generation::open(home.clone(), next)?)),
-    };
-    let generation = match (generation, purged) {
-        (Ok(generation), _) => generation,
-        (Err(error @ (SnapshotError::Damaged(_) | SnapshotError::Record(_))), Some(purged)) => {
+    let restored = snapshot.map(|(_, file)| restore(home, next, file, None));
+    let generation = match (restored, purged) {
+        (Some(Ok(generation)), _) => generation,
+        (Some(Err(error)), Some(purged)) if error.is_damage() => {
             tracing::error!(error = chain(&error), "the snapshot is damaged too");
             let (dir, purged) = (dir.join("state"), LogIndex(purged.index));
             return Err(StartError::StateLost { dir, snapshot: end.map(|id| LogIndex(id.index)), purged });
         }
-        (Err(error), _) => return Err(StartError::Snapshot(error)),
+        (Some(Err(error)), _) if !error.is_damage() => return Err(StartError::Snapshot(error)),
+        // The log is whole: it needs no snapshot.
+        _ => {
+            vacate(home, next).map_err(StartError::Snapshot)?;
+            Generation::open(home.clone(), next)?
+        }
     };
     point(&*host.disk, pointer, next).map_err(StartError::Snapshot)?;
     match home.set_aside(number) {

@@ -91,29 +91,56 @@ async fn a_barrier_shows_what_was_acknowledged_and_ends_without_a_leader() {
     assert!(consensus.read_barrier().await.is_err());
 }
 
+async fn on_disk(dir: &std::path::Path) -> Result<std::sync::Arc<Consensus>, StartError> {
+    let parts = Parts { node: NODE, host: Host::system(), dir: dir.to_owned(), config: ConsensusConfig::default() };
+    Consensus::start(parts, &mut Registry::default()).await
+}
+
+/// openraft's tasks let go of the state a moment after they were told to end.
+async fn on_disk_again(dir: &std::path::Path) -> std::sync::Arc<Consensus> {
+    loop {
+        match on_disk(dir).await {
+            Err(StartError::InUse(_)) => tokio::task::yield_now().await,
+            other => return other.unwrap(),
+        }
+    }
+}
+
 #[tokio::test]
 async fn on_a_real_disk_with_sled_the_same_holds() {
     let dir = tempfile::tempdir().unwrap();
-    let start = || async {
-        let config = ConsensusConfig::default();
-        let parts = Parts { node: NODE, host: Host::system(), dir: dir.path().to_owned(), config };
-        Consensus::start(parts, &mut Registry::default()).await
-    };
-    let consensus = start().await.unwrap();
+    let consensus = on_disk(dir.path()).await.unwrap();
     consensus.found(founding(NODE)).await.unwrap();
     create(&consensus, "hub").await.unwrap();
-    assert!(matches!(start().await, Err(StartError::InUse(_))), "a folder has one node");
+    assert!(matches!(on_disk(dir.path()).await, Err(StartError::InUse(_))), "a folder has one node");
     consensus.stop().await;
     drop(consensus);
-    let again = loop {
-        match start().await {
-            // Until openraft's tasks have let go of the state.
-            Err(StartError::InUse(_)) => tokio::task::yield_now().await,
-            other => break other.unwrap(),
-        }
-    };
+    let again = on_disk_again(dir.path()).await;
     assert!(has_rule(&again, "hub"));
     create(&again, "quay").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_sled_is_set_aside_and_rebuilt() {
+    let dir = tempfile::tempdir().unwrap();
+    let consensus = on_disk(dir.path()).await.unwrap();
+    consensus.found(founding(NODE)).await.unwrap();
+    create(&consensus, "hub").await.unwrap();
+    consensus.stop().await;
+    drop(consensus);
+    // Only with the state's lock is it closed.
+    drop(on_disk_again(dir.path()).await);
+    let state = dir.path().join("state");
+    while let Err(StartError::InUse(_)) = crate::home::SledHome::open(&state).map(drop) {
+        tokio::task::yield_now().await;
+    }
+    for file in ["conf", "db"] {
+        std::fs::write(state.join("0").join(file), vec![0x5a; 4096]).unwrap();
+    }
+    let again = on_disk_again(dir.path()).await;
+    assert!(has_rule(&again, "hub"));
+    assert!(state.join("damaged").join("db").exists());
+    assert!(!state.join("0").exists());
 }
 
 #[tokio::test(start_paused = true)]

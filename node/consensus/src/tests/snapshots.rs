@@ -101,7 +101,21 @@ async fn an_installed_snapshot_gives_the_same_state() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newer_state_is_not_read_by_an_older_program() {
+async fn a_snapshot_that_cannot_be_finished_is_begun_again() {
+    let machine = small();
+    let consensus = machine.founded().await;
+    machine.stores.melt(3);
+    for n in 0..20 {
+        create(&consensus, &format!("r{n}")).await.unwrap();
+    }
+    let wait = consensus.raft.wait(Some(std::time::Duration::from_secs(120)));
+    wait.metrics(|now| now.snapshot.is_some(), "a snapshot in the end").await.unwrap();
+    assert_eq!(machine.stores.melting(), 0);
+    assert_eq!(consensus.status().health, crate::Health::Healthy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_mark_of_what_is_applied_is_a_damaged_state() {
     use flotilla_base::store::{Batch, Table};
     let machine = Machine::new(NODE);
     let consensus = machine.founded().await;

@@ -32,11 +32,26 @@ pub const NOON: u64 = 1_800_000_000_000;
 #[derive(Clone, Default)]
 pub struct Stores(Arc<Mutex<BTreeMap<u64, MemoryStore>>>);
 
+/// A frozen view of too much.
+struct Melted;
+
+impl Rows for Melted {
+    fn get(&self, _: Table, _: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        Err(StoreError::FrozenTooLong)
+    }
+
+    fn page(&self, _: Table, _: &[u8], _: usize) -> Result<Vec<Row>, StoreError> {
+        Err(StoreError::FrozenTooLong)
+    }
+}
+
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     live: Memory,
     durable: Arc<Mutex<Memory>>,
-    pub damaged: bool,
+    damaged: bool,
+    /// Frozen views to come that cannot be read to their end.
+    melting: Arc<AtomicU64>,
 }
 
 fn copy(from: &Memory) -> Memory {
@@ -81,7 +96,8 @@ impl Store for MemoryStore {
     }
 
     fn freeze(&self) -> Result<Box<dyn Rows>, StoreError> {
-        self.live.freeze()
+        let melts = self.melting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if melts.is_ok() { Ok(Box::new(Melted)) } else { self.live.freeze() }
     }
 }
 
@@ -90,7 +106,7 @@ impl Stores {
         let stores = self.0.lock().unwrap();
         let after = |store: &MemoryStore| {
             let kept = store.durable.lock().unwrap();
-            MemoryStore { live: copy(&kept), durable: Arc::new(copy(&kept).into()), damaged: false }
+            MemoryStore { live: copy(&kept), durable: Arc::new(copy(&kept).into()), ..MemoryStore::default() }
         };
         Self(Arc::new(Mutex::new(stores.iter().map(|(number, store)| (*number, after(store))).collect())))
     }
@@ -99,6 +115,17 @@ impl Stores {
         for store in self.0.lock().unwrap().values_mut() {
             store.damaged = true;
         }
+    }
+
+    pub fn melt(&self, times: u64) {
+        for store in self.0.lock().unwrap().values() {
+            store.melting.store(times, Ordering::Relaxed);
+        }
+    }
+
+    /// Frozen views that still will melt.
+    pub fn melting(&self) -> u64 {
+        self.0.lock().unwrap().values().map(|store| store.melting.load(Ordering::Relaxed)).sum()
     }
 
     pub fn count(&self) -> usize {
