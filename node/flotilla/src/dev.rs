@@ -8,6 +8,7 @@ use flotilla_registry::{
     access::{Action, PrincipalArn, Resource},
     upstream,
 };
+use flotilla_runtime::Host;
 use flotilla_service::{Caller, NewCacheRule, ServiceError, Services};
 use flotilla_upstream::HostConfig;
 
@@ -82,8 +83,8 @@ async fn default_rules(ready: &Ready<'_>) -> Result<(), NodeError> {
     if mark.exists() {
         return Ok(());
     }
-    for (prefix, host) in DEFAULT_RULES {
-        match create(ready.services, prefix, host).await {
+    for (prefix, upstream_host) in DEFAULT_RULES {
+        match create(ready.host, ready.services, prefix, upstream_host).await {
             Ok(()) | Err(ServiceError::Refused(Refusal::RuleExists(_))) => {}
             Err(error) => return Err(NodeError::DefaultRules(error)),
         }
@@ -91,12 +92,12 @@ async fn default_rules(ready: &Ready<'_>) -> Result<(), NodeError> {
     Ok(write_private(&mark, "made\n")?)
 }
 
-async fn create(services: &Services, prefix: &str, host: &str) -> Result<(), ServiceError> {
+async fn create(host: &Host, services: &Services, prefix: &str, upstream_host: &str) -> Result<(), ServiceError> {
     let caller = Caller {
         principal: PrincipalArn::root(&services.cluster.account_id()),
         access_key: None,
         source_ip: None,
-        request: RequestId::default(),
+        request: RequestId(host.entropy.u128()),
         region: None,
         idempotency: None,
     };
@@ -104,7 +105,7 @@ async fn create(services: &Services, prefix: &str, host: &str) -> Result<(), Ser
     let permit = services.access.allow(&caller, action, &Resource::Registry).await?;
     let rule = NewCacheRule {
         prefix: prefix.parse().map_err(|_| ServiceError::Unexpected("a constant prefix"))?,
-        upstream_url: host.to_owned(),
+        upstream_url: upstream_host.to_owned(),
         upstream_registry: None,
         upstream_prefix: None,
         credential_arn: None,

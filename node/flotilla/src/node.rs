@@ -52,6 +52,7 @@ pub struct Plan {
 pub struct Ready<'a> {
     pub addresses: &'a [SocketAddr],
     pub services: &'a Services,
+    pub host: &'a Host,
     pub folder: &'a DataFolder,
     pub storage_max: ByteLen,
     pub tls: bool,
@@ -100,6 +101,7 @@ async fn live(plan: Plan, ready: impl AsyncFnOnce(Ready<'_>) -> Result<(), NodeE
     let told = Ready {
         addresses: server.addresses(),
         services: &assembled.services,
+        host: &host,
         folder: &folder,
         storage_max: assembled.storage_max,
         tls: config.http.tls.is_some(),

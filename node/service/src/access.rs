@@ -44,8 +44,10 @@ const BEARER_TOKEN_LIFE: Duration = Duration::from_secs(600);
 const LOGIN_USER: &str = "AWS";
 
 /// What an anonymous caller may do where anonymous pull is on. Everything else is root's.
-const ANONYMOUS_ACTIONS: [&str; 5] = [
+const ANONYMOUS_ACTIONS: [&str; 7] = [
     "ecr:BatchGetImage",
+    "ecr:DescribeRepositories",
+    "ecr:ListImages",
     "ecr:GetDownloadUrlForLayer",
     "ecr:BatchCheckLayerAvailability",
     "ecr:CreateRepository",
