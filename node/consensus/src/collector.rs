@@ -134,43 +134,33 @@ impl Collector {
         }
     }
 
+    /// The operations of the next entry: those that wait already, and while an entry is under way those that come within
+    /// [`GATHER`], or until there is room for another entry.
     async fn gather(&mut self, first: Pending) -> Vec<Pending> {
         let deadline = Instant::now() + GATHER;
         let mut len_bytes = first.len_bytes;
         let mut batch = vec![first];
-        while batch.len() < BATCH_OPS || self.in_flight.len() >= IN_FLIGHT {
-            let next = if batch.len() == BATCH_OPS {
-                None
-            } else {
-                match self.queue.try_recv() {
-                    Ok(next) => Some(next),
-                    Err(_) if self.in_flight.is_empty() => break,
-                    Err(_) => tokio::select! {
-                        Some(done) = self.in_flight.join_next() => { self.settle(done); continue }
-                        next = self.queue.recv() => match next {
-                            Some(next) => Some(next),
-                            None => break,
-                        },
-                        () = sleep_until(deadline), if self.in_flight.len() < IN_FLIGHT => break,
-                    },
-                }
-            };
-            match next {
-                Some(next) if len_bytes.saturating_add(next.len_bytes) > COMMAND_LIMIT.0 => {
-                    self.held = Some(next);
-                    break;
-                }
-                Some(next) => {
-                    len_bytes = len_bytes.saturating_add(next.len_bytes);
-                    batch.push(next);
-                }
-                None => match self.in_flight.join_next().await {
-                    Some(done) => self.settle(done),
-                    None => break,
+        loop {
+            let full = batch.len() >= BATCH_OPS || self.held.is_some();
+            let room = self.in_flight.len() < IN_FLIGHT;
+            if full && room {
+                return batch;
+            }
+            tokio::select! {
+                biased;
+                next = self.queue.recv(), if !full => match next {
+                    Some(next) if len_bytes.saturating_add(next.len_bytes) > COMMAND_LIMIT.0 => self.held = Some(next),
+                    Some(next) => {
+                        len_bytes = len_bytes.saturating_add(next.len_bytes);
+                        batch.push(next);
+                    }
+                    None => return batch,
                 },
+                Some(done) = self.in_flight.join_next() => self.settle(done),
+                () = std::future::ready(()), if self.in_flight.is_empty() => return batch,
+                () = sleep_until(deadline), if room => return batch,
             }
         }
-        batch
     }
 
     async fn send(&mut self, mut batch: Vec<Pending>) {

@@ -140,7 +140,7 @@ impl LogStore {
 
     /// `true` once for each `bytes` of log that were written.
     pub(crate) fn compaction_due(&self, bytes: u64) -> bool {
-        let due = self.0.fresh_bytes.load(Ordering::Relaxed) >= bytes;
+        let due = self.0.fresh_bytes.load(Ordering::Relaxed) >= bytes.max(1);
         if due {
             self.0.fresh_bytes.store(0, Ordering::Relaxed);
         }

@@ -181,9 +181,9 @@ fn rebuild(
     };
     point(&*host.disk, pointer, next).map_err(StartError::Snapshot)?;
     match home.set_aside(number) {
-        Ok(aside) => tracing::error!(aside = %aside.display(), "the damaged state was set aside"),
+        Ok(aside) => tracing::warn!(aside = %aside.display(), "the unusable state was set aside"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(%error, "the damaged state could not be set aside"),
+        Err(error) => tracing::warn!(%error, "the unusable state could not be set aside"),
     }
     tracing::warn!(snapshot = ?end, "the state is rebuilt from the last snapshot and the log");
     Ok(read_state(generation)?)

@@ -57,6 +57,14 @@ async fn many_share_entries_and_each_has_its_own_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lone_operation_waits_for_no_other() {
+    let consensus = Machine::new(NODE).founded().await;
+    let before = tokio::time::Instant::now();
+    create(&consensus, "hub").await.unwrap();
+    assert_eq!(before.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_does_not_fit_is_refused_and_what_fits_passes() {
     let consensus = Machine::new(NODE).founded().await;
     let digest: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
