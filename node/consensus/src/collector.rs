@@ -9,6 +9,7 @@ use flotilla_base::{BootId, ByteLen, NodeId, OpId, Timestamp, codec::CodecError}
 use flotilla_registry::access::PrincipalArn;
 use flotilla_runtime::{Clock, Published};
 use flotilla_state::{COMMAND_LIMIT, Command, CommandBatch, IdempotencyKey, Op, Outcome, View};
+use openraft::error::{ClientWriteError, ForwardToLeader};
 use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinError, JoinSet},
@@ -17,6 +18,7 @@ use tokio::{
 
 use crate::{
     ProposeError, Unavailable,
+    network::Alone,
     types::{Proposal, Raft, Replies},
 };
 
@@ -68,6 +70,7 @@ impl Pending {
 
 pub(crate) struct Collector {
     raft: Raft,
+    network: Alone,
     view: Published<View>,
     clock: Clock,
     node: NodeId,
@@ -90,7 +93,7 @@ struct Settled {
 
 impl Collector {
     pub(crate) fn new(
-        raft: Raft,
+        (raft, network): (Raft, Alone),
         view: Published<View>,
         clock: Clock,
         (node, boot): (NodeId, BootId),
@@ -98,6 +101,7 @@ impl Collector {
     ) -> Self {
         Self {
             raft,
+            network,
             view,
             clock,
             node,
@@ -211,11 +215,15 @@ impl Collector {
         };
         match sent {
             Ok(response) => {
+                let network = self.network;
                 self.in_flight.spawn(async move {
+                    let unavailable = || ProposeError::Unavailable(Unavailable { retry_after: RETRY_AFTER });
                     let answer = match response.await {
                         Ok(Ok(response)) => Ok(response.data),
-                        // Not the leader, or no longer: it may be in the log of the one who is.
-                        Ok(Err(_)) => Err(ProposeError::Unavailable(Unavailable { retry_after: RETRY_AFTER })),
+                        Ok(Err(ClientWriteError::ForwardToLeader(ForwardToLeader {
+                            leader_id: Some(leader), ..
+                        }))) => network.forward(leader, batch).await.map_err(|_| unavailable()),
+                        Ok(Err(_)) => Err(unavailable()),
                         Err(_) => Err(ProposeError::Stopped),
                     };
                     let committed = answer.is_ok();

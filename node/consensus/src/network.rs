@@ -3,7 +3,8 @@
 
 use std::{future::Future, io};
 
-use flotilla_base::NodeId;
+use flotilla_base::{LogIndex, NodeId};
+use flotilla_state::CommandBatch;
 use openraft::{
     EmptyNode,
     error::{Fatal, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable},
@@ -11,14 +12,27 @@ use openraft::{
     raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse},
 };
 
-use crate::types::{Snapshot, TypeConfig, Vote};
+use crate::types::{Replies, Snapshot, TypeConfig, Vote};
 
+#[derive(Clone, Copy)]
 pub(crate) struct Alone;
 
 /// What leads to `.0`.
 pub(crate) struct NoLink(NodeId);
 
 type RpcError = RPCError<NodeId, EmptyNode, RaftError<NodeId>>;
+
+impl Alone {
+    /// Has the leader propose the commands, under the ids they have and its own time; answers after they are committed.
+    pub(crate) async fn forward(self, leader: NodeId, _: CommandBatch) -> Result<Replies, Unreachable> {
+        Err(NoLink(leader).unreachable())
+    }
+
+    /// Up to where must be applied here before a read shows all that was acknowledged.
+    pub(crate) async fn read_index(self, leader: NodeId) -> Result<LogIndex, Unreachable> {
+        Err(NoLink(leader).unreachable())
+    }
+}
 
 impl NoLink {
     fn unreachable(&self) -> Unreachable {

@@ -49,13 +49,13 @@ pub(crate) async fn start(
     let (queue, proposals) = mpsc::channel(config.max_pending.max(1));
     let (barriers, waiting) = mpsc::channel(barrier::WAITING);
     let (done, drained) = oneshot::channel();
-    let collector = Collector::new(raft.clone(), view.clone(), host.clock.clone(), (node, boot), proposals);
+    let collector = Collector::new((raft.clone(), Alone), view.clone(), host.clock.clone(), (node, boot), proposals);
     host.tasks.spawn("propose", async move {
         collector.run().await;
         // Nobody listens unless the node stops.
         let _ = done.send(());
     });
-    host.tasks.spawn("barrier", barrier::run(raft.clone(), view.clone(), waiting));
+    host.tasks.spawn("barrier", barrier::run(raft.clone(), Alone, view.clone(), waiting));
     let keeper = Keeper {
         node,
         raft: raft.clone(),

@@ -89,6 +89,10 @@ async fn an_installed_snapshot_gives_the_same_state() {
     view.wait_until(|view| view.applied == LogIndex(end.index)).await.unwrap();
     assert_eq!(state_hash(&learner), hash);
     assert!(has_rule(&learner, "r0"));
+    // It knows its leader and has no way to it.
+    assert_eq!(learner.status().leader, Some(NODE));
+    assert!(matches!(create(&learner, "forwarded").await, Err(crate::ProposeError::Unavailable(_))));
+    assert!(learner.read_barrier().await.is_err());
     assert_eq!(old.tables().repository_count().unwrap(), 0, "an old view reads its own state");
     assert_eq!(other.stores.count(), 2);
     drop(old);
