@@ -12,6 +12,8 @@ mod manifest;
 mod metrics;
 mod referrers;
 mod refresh;
+#[cfg(test)]
+mod tests;
 mod usage;
 mod validate;
 
