@@ -141,7 +141,7 @@ async fn found(
     let secret = Secret::from(letters(host, 40, alphabet));
     let text = secret.expose_str().unwrap_or_default();
     let content = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {text}\n");
-    write_private(credentials, &content)?;
+    write_private(host, credentials, &content)?;
     let founding = Founding {
         cluster: ClusterId(host.entropy.u64()),
         account_id: config.cluster.account_id.clone(),

@@ -4,13 +4,13 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use flotilla_base::{ByteLen, NodeId, codec};
-use flotilla_runtime::{Host, read_file, write_file};
+use flotilla_runtime::{Host, read_file, write_file, write_private_file};
 use serde::{Deserialize, Serialize};
 
 const FORMAT: u8 = 1;
@@ -110,25 +110,16 @@ fn node_record(host: &Host, folder: &Path) -> Result<NodeRecord, FolderError> {
     Ok(record)
 }
 
-/// Writes a file that only its owner may read, replaced whole.
+/// Writes a file that only its owner may read, replaced whole and durable. Blocking.
 ///
 /// # Errors
 /// [`FolderError::Io`].
-pub fn write_private(path: &Path, content: &str) -> Result<(), FolderError> {
-    let failed = |operation| move |source| FolderError::Io { operation, path: path.to_owned(), source };
-    let mut temp = path.as_os_str().to_owned();
-    temp.push(".tmp");
-    // One that a crash left may have other permissions: those of an existing file are kept.
-    match fs::remove_file(&temp) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed("replace")(error)),
-    }
-    let file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temp);
-    let mut file = file.map_err(failed("create"))?;
-    file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(failed("write"))?;
-    #[expect(clippy::disallowed_methods, reason = "the mode must be set before the name is there")]
-    fs::rename(&temp, path).map_err(failed("rename"))
+pub fn write_private(host: &Host, path: &Path, content: &str) -> Result<(), FolderError> {
+    write_private_file(&*host.disk, path, content.as_bytes()).map_err(|source| FolderError::Io {
+        operation: "write",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -145,15 +136,5 @@ mod tests {
         assert!(second.to_string().contains(&std::process::id().to_string()), "{second}");
         drop(first);
         assert_eq!(DataFolder::take(&host, dir.path()).unwrap().record, record);
-    }
-
-    #[test]
-    fn credentials_are_readable_by_their_owner_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("credentials");
-        write_private(&path, "one").unwrap();
-        write_private(&path, "two").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

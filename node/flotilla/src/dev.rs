@@ -44,7 +44,7 @@ pub fn run(arguments: &DevArguments) -> Result<(), NodeError> {
             default_rules(&ready).await?;
         }
         let url = ready.addresses.first().map(|address| ready.url(*address)).unwrap_or_default();
-        write_private(&endpoint_file, &format!("{url}\n"))?;
+        write_private(ready.host, &endpoint_file, &format!("{url}\n"))?;
         greet(&url, &arguments.data, &ready);
         Ok(())
     });
@@ -89,7 +89,7 @@ async fn default_rules(ready: &Ready<'_>) -> Result<(), NodeError> {
             Err(error) => return Err(NodeError::DefaultRules(error)),
         }
     }
-    Ok(write_private(&mark, "made\n")?)
+    Ok(write_private(ready.host, &mark, "made\n")?)
 }
 
 async fn create(host: &Host, services: &Services, prefix: &str, upstream_host: &str) -> Result<(), ServiceError> {
