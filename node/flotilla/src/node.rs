@@ -112,9 +112,10 @@ async fn live(plan: Plan, ready: impl AsyncFnOnce(Ready<'_>) -> Result<(), NodeE
     tracing::info!(signal, "stopping: new requests are refused, running ones may end");
     let drained = async {
         server.drain().await;
-        let finished = host.tasks.finish(TASKS_DEADLINE).await;
+        // Counters are changes: they go while changes are still taken.
+        assembled.services.pull.flush().await;
         assembled.consensus.stop().await;
-        finished
+        host.tasks.finish(TASKS_DEADLINE).await
     };
     tokio::select! {
         finished = drained => tracing::info!(all_tasks_ended = finished, "stopped"),
