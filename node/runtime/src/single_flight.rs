@@ -44,6 +44,11 @@ impl<K: Eq + Hash + Clone, T> SingleFlight<K, T> {
         Flight::Lead(Lead { key, report, table: self.0.clone() })
     }
 
+    /// The flight of `key`, if there is one; starts none.
+    pub fn follow(&self, key: &K) -> Option<watch::Receiver<Option<T>>> {
+        lock(&self.0).get(key).cloned()
+    }
+
     /// Flights in progress.
     pub fn len(&self) -> usize {
         lock(&self.0).len()
@@ -95,6 +100,7 @@ mod tests {
         let flights = SingleFlight::<&str, u32>::default();
         let Flight::Lead(lead) = flights.claim("a") else { panic!("the first claim leads") };
         let Flight::Follow(mut follow) = flights.claim("a") else { panic!("the second follows") };
+        assert!(flights.follow(&"a").is_some() && flights.follow(&"b").is_none());
         lead.publish(7);
         assert_eq!(*follow.wait_for(Option::is_some).await.unwrap(), Some(7));
         drop(lead);

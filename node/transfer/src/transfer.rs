@@ -200,7 +200,7 @@ impl Transfer {
 
     /// Waits until a fill of `digest` that runs now has ended; `true` when the blob is sealed here.
     pub async fn sealed(&self, digest: &Digest) -> bool {
-        if let Flight::Follow(mut flight) = self.core.fills.claim(*digest) {
+        if let Some(mut flight) = self.core.fills.follow(digest) {
             // Closed when the fill's task is gone; an `Ok` would be its first publication.
             while flight.changed().await.is_ok() {}
         }
@@ -226,7 +226,7 @@ impl Transfer {
 
     #[cfg(test)]
     pub(crate) async fn followers(&self, digest: &Digest, count: usize) {
-        let Flight::Follow(mut flight) = self.core.fills.claim(*digest) else { panic!("no fill of {digest}") };
+        let mut flight = self.core.fills.follow(digest).unwrap();
         let fill = flight.wait_for(Option::is_some).await.unwrap().clone().unwrap();
         fill.followed_by(count).await;
     }

@@ -224,13 +224,10 @@ impl Pull {
 
     /// Waits until a proof by bytes that is under way has ended; `false` when there is none.
     async fn link_made(&self, target: &Target, digest: &Digest) -> bool {
-        match self.links.claim((target.repository.clone(), *digest)) {
-            Flight::Lead(_) => false,
-            Flight::Follow(mut linking) => {
-                while linking.changed().await.is_ok() {}
-                true
-            }
-        }
+        let Some(mut linking) = self.links.follow(&(target.repository.clone(), *digest)) else { return false };
+        // Closed at its end; it publishes nothing.
+        while linking.changed().await.is_ok() {}
+        true
     }
 
     async fn record_link(&self, link: LinkBlob) {

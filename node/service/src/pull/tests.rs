@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flotilla_oci::Digest;
-use flotilla_registry::repository::Mutability;
+use flotilla_registry::{Refusal, repository::Mutability};
 use flotilla_state::Op;
 
 use self::bench::{Bench, TRUSTED, TTL, UNTRUSTED, digest_of, drained, manifest};
@@ -273,6 +273,38 @@ async fn a_manifest_by_digest_is_linked_by_the_own_upstream_only() {
     assert_eq!((pulled.bytes, pulled.freshness), (bytes, Freshness::Miss));
     for name in ["dh/evil/app", "ex/evil/app", "own/app"] {
         assert!(is_absent(&bench.manifest(name, &digest.to_string()).await), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn where_a_template_is_demanded_a_repository_without_one_is_not_made() {
+    let bench = Bench::new().await;
+    bench.upstream.put_manifest(TRUSTED, "library/nginx", "1", &manifest("a", &[]));
+    let name = "PULL_THROUGH_REPOSITORY_CREATION".to_owned();
+    bench.propose(Op::PutAccountSetting { name, value: "TEMPLATE_REQUIRED".into() }).await;
+    let refused = bench.manifest("dh/nginx", "1").await;
+    assert!(matches!(refused, Err(ServiceError::Refused(Refusal::NoTemplate(_)))), "{refused:?}");
+    assert!(bench.consensus.view().load().tables().repository(&"dh/nginx".parse().unwrap()).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn pulls_are_counted_by_kind_and_result() {
+    let bench = Bench::new().await;
+    bench.upstream.put_manifest(TRUSTED, "library/nginx", "1", &manifest("a", &[]));
+    for reference in ["1", "1", "none"] {
+        let _ = bench.manifest("dh/nginx", reference).await;
+    }
+    bench.pull.count_denied("blob");
+    bench.pull.bytes_counter(Source::Local).inc_by(5);
+    for line in [
+        "flotilla_pulls_total{kind=\"manifest\",result=\"miss\"} 1",
+        "flotilla_pulls_total{kind=\"manifest\",result=\"hit\"} 1",
+        "flotilla_pulls_total{kind=\"manifest\",result=\"notfound\"} 1",
+        "flotilla_pulls_total{kind=\"blob\",result=\"denied\"} 1",
+        "flotilla_pull_bytes_total{source=\"local\"} 5",
+        "flotilla_pull_ttfb_seconds_count 2",
+    ] {
+        assert!(bench.metric(line), "{line}");
     }
 }
 

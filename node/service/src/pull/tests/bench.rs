@@ -45,6 +45,7 @@ pub(super) struct Bench {
     pub consensus: Arc<Consensus>,
     clock: Arc<AtomicU64>,
     caller: Caller,
+    registry: Registry,
     _dir: tempfile::TempDir,
 }
 
@@ -122,7 +123,14 @@ impl Bench {
             region: None,
             idempotency: None,
         };
-        Self { pull, upstream, consensus, clock, caller, _dir: dir }
+        Self { pull, upstream, consensus, clock, caller, registry, _dir: dir }
+    }
+
+    /// Whether the metrics have this line.
+    pub(super) fn metric(&self, line: &str) -> bool {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text.lines().any(|found| found == line)
     }
 
     fn permit(&self) -> Permit<'_> {
