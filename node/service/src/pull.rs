@@ -27,9 +27,8 @@ use flotilla_runtime::{Host, Published, Recent, SingleFlight};
 use flotilla_state::View;
 use flotilla_transfer::{Blob, LeaseKey, Origins, Transfer};
 use flotilla_upstream::Upstreams;
-use prometheus_client::{metrics::counter::Counter, registry::Registry};
+use prometheus_client::registry::Registry;
 use serde::Deserialize;
-use tokio::time::Instant;
 
 use self::{
     blob::{Proven, Verdict},
@@ -198,11 +197,6 @@ impl Pull {
         self.usage.flush(&self.proposer).await;
     }
 
-    /// Counts bytes of bodies as they leave; taken once per body.
-    pub fn bytes_counter(&self, source: Source) -> Counter {
-        self.metrics.bytes(source)
-    }
-
     /// Counts a pull that was denied before it came here; `kind` is `manifest` or `blob`.
     pub fn count_denied(&self, kind: &'static str) {
         self.metrics.denied(kind);
@@ -222,9 +216,8 @@ impl Pull {
         target: &Target,
         reference: &Reference,
     ) -> Result<ServedManifest, ServiceError> {
-        let began = Instant::now();
         let served = self.serve_manifest(target, reference).await;
-        self.metrics.pulled(Kind::Manifest, began.elapsed(), served.as_ref().map(|served| served.freshness));
+        self.metrics.pulled(Kind::Manifest, served.as_ref().map(|served| served.freshness));
         served
     }
 
@@ -238,9 +231,8 @@ impl Pull {
         target: &Target,
         digest: &Digest,
     ) -> Result<ServedBlob, ServiceError> {
-        let began = Instant::now();
         let served = self.serve_blob(target, digest).await;
-        self.metrics.pulled(Kind::Blob, began.elapsed(), served.as_ref().map(|served| served.freshness));
+        self.metrics.pulled(Kind::Blob, served.as_ref().map(|served| served.freshness));
         served
     }
 
