@@ -272,6 +272,42 @@ async fn a_disk_that_becomes_full_on_the_way_does_not_cut_the_readers() {
 }
 
 #[tokio::test]
+async fn a_held_piece_that_went_bad_is_replaced_by_the_origin_under_the_reader() {
+    let (disk, dir) = (MemoryDisk::default(), std::path::Path::new("/blobs"));
+    let host = || Host { disk: Arc::new(disk.clone()), ..Host::system() };
+    let bytes = blob_of(19, LEN);
+    let wanted = wanted(&bytes, "a");
+    let bench = Bench::at(dir, host(), ByteLen::gib(1)).await;
+    bench.fetch.script("a", [Reply::body(&bytes)]);
+    drained(local(bench.transfer.open(&wanted).await.unwrap())).await.unwrap();
+    assert!(bench.transfer.sealed(&wanted.digest).await);
+    let hex = wanted.digest.hex();
+    let again = Bench::at(dir, host(), ByteLen::gib(1)).await;
+    again.fetch.script("a", [Reply::body(&bytes)]);
+    disk.corrupt(&fake::data_of(dir, &hex), (1 << 20) + 5);
+    assert_eq!(drained(local(again.transfer.open(&wanted).await.unwrap())).await.unwrap(), bytes);
+    assert_eq!(again.fetch.opened(), [("a".to_owned(), 0)]);
+    assert!(again.transfer.held(&wanted.digest).await.unwrap().is_none(), "the bad one is set aside");
+}
+
+#[tokio::test]
+async fn a_blob_of_known_length_is_resumed_after_a_restart_with_one_request() {
+    let (disk, dir) = (MemoryDisk::default(), std::path::Path::new("/blobs"));
+    let host = || Host { disk: Arc::new(disk.clone()), ..Host::system() };
+    let bytes = blob_of(20, LEN);
+    let wanted = Wanted { len: Some(ByteLen(LEN as u64)), ..wanted(&bytes, "a") };
+    let bench = Bench::at(dir, host(), ByteLen::gib(1)).await;
+    bench.fetch.script("a", [Reply::cut(&bytes, 2 << 20)]);
+    let cut = drained(local(bench.transfer.open(&wanted).await.unwrap())).await;
+    assert!(cut.is_err());
+    assert!(!bench.transfer.sealed(&wanted.digest).await);
+    let again = Bench::at(dir, host(), ByteLen::gib(1)).await;
+    again.fetch.script("a", [Reply::body(&bytes)]);
+    assert_eq!(drained(local(again.transfer.open(&wanted).await.unwrap())).await.unwrap(), bytes);
+    assert_eq!(again.fetch.opened(), [("a".to_owned(), 2 << 20)]);
+}
+
+#[tokio::test]
 async fn too_many_fills_without_a_client_pause_the_oldest_and_its_part_is_kept() {
     let bench = Bench::new().await;
     let mut feeds = Vec::new();

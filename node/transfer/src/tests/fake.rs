@@ -1,6 +1,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     io,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -23,7 +24,7 @@ pub(super) struct Bench {
     pub blobs: BlobStore,
     pub host: Host,
     registry: Registry,
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl Bench {
@@ -33,9 +34,15 @@ impl Bench {
 
     pub(super) async fn with(host: Host, max_bytes: ByteLen) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        Self { _dir: Some(dir), ..Self::at(&path, host, max_bytes).await }
+    }
+
+    /// Over what an earlier one left in `dir`.
+    pub(super) async fn at(dir: &Path, host: Host, max_bytes: ByteLen) -> Self {
         let mut registry = Registry::default();
         let config = BlobConfig {
-            dir: dir.path().join("blobs"),
+            dir: dir.to_owned(),
             max_bytes,
             reserve: ByteLen(0),
             verify_interval: Duration::from_secs(3600),
@@ -51,7 +58,7 @@ impl Bench {
             Arc::new(NobodyElse),
             &mut registry,
         );
-        Self { transfer, fetch, blobs, host, registry, _dir: dir }
+        Self { transfer, fetch, blobs, host, registry, _dir: None }
     }
 
     /// Whether the metrics have this line.
@@ -209,6 +216,11 @@ pub(super) fn blob_of(seed: u64, len: usize) -> Bytes {
 pub(super) fn digest_of(bytes: &[u8]) -> Digest {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     Digest::from_hash(Algorithm::Sha256, hash.as_ref()).unwrap()
+}
+
+/// Where the store in `dir` keeps a sealed blob's bytes.
+pub(super) fn data_of(dir: &Path, hex: &str) -> std::path::PathBuf {
+    dir.join("sealed").join(&hex[..2]).join(format!("sha256-{hex}"))
 }
 
 pub(super) async fn drained(mut reader: Reader) -> Result<Bytes, TransferError> {
