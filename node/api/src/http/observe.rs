@@ -33,6 +33,8 @@ const CLIENT_GONE: u16 = 499;
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) api: &'static str,
+    /// Of the AWS door.
+    pub(crate) operation: Option<&'static str>,
     pub(crate) principal: Option<String>,
     pub(crate) ns: Option<String>,
     /// The mapped name, never the raw one.
@@ -148,6 +150,7 @@ impl Drop for Observation {
             client_ip = %self.client,
             method = self.method,
             path = self.path,
+            operation = facts.operation,
             ns = facts.ns,
             repository = facts.repository,
             reference = facts.reference,
