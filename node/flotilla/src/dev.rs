@@ -1,7 +1,12 @@
 //! `flotilla dev`: a working registry for a newcomer, with one command.
 
-use std::{fs, net::Ipv4Addr, path::Path};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
+};
 
+use flotilla_api::BindError;
 use flotilla_base::RequestId;
 use flotilla_registry::{
     Refusal,
@@ -49,7 +54,19 @@ pub fn run(arguments: &DevArguments) -> Result<(), NodeError> {
         Ok(())
     });
     let _absent = fs::remove_file(&endpoint_file);
-    outcome
+    match outcome {
+        Err(NodeError::Bind(BindError::Busy(address))) => Err(NodeError::Usage(busy(address))),
+        outcome => outcome,
+    }
+}
+
+/// Names the busy port, and the next one that is free.
+fn busy(address: SocketAddr) -> String {
+    let free = (address.port().saturating_add(1)..=u16::MAX)
+        .take(100)
+        .find(|port| TcpListener::bind((address.ip(), *port)).is_ok());
+    let other = free.map_or_else(|| "0".to_owned(), |port| port.to_string());
+    format!("{address} is in use by another process: stop that, or take another port with --port {other}")
 }
 
 fn config(arguments: &DevArguments) -> Result<Config, NodeError> {
@@ -71,6 +88,9 @@ fn config(arguments: &DevArguments) -> Result<Config, NodeError> {
         let (name, url) = pair.split_once('=').ok_or_else(|| wrong("want HOST=URL".to_owned()))?;
         let host = upstream::parse_url(name).map_err(|error| wrong(error.to_string()))?.host;
         let url = url::Url::parse(url).map_err(|error| wrong(error.to_string()))?;
+        if !["http", "https"].contains(&url.scheme()) {
+            return Err(wrong(format!("'{}' is not http or https", url.scheme())));
+        }
         config.rules.allowed_upstreams.push(host.clone());
         config.upstream.hosts.insert(host, HostConfig { base_url: Some(url), ..HostConfig::default() });
     }

@@ -14,6 +14,7 @@ use crate::{
     challenge::Challenge,
     headers,
     origin::Origin,
+    pauses::Kind,
     session::{Authorization, Learned, Session},
     wire::{Body, Incame, Outgoing},
 };
@@ -52,6 +53,15 @@ impl Ask {
         Self { method, path, name: None, accept: None, from: 0 }
     }
 
+    /// What an upstream's limit counts together: Docker Hub counts a GET of a manifest and neither HEAD nor blobs.
+    fn kind(&self) -> Kind {
+        match self.method {
+            Method::HEAD => Kind::Head,
+            _ if self.path.contains("/manifests/") => Kind::Manifest,
+            _ => Kind::Other,
+        }
+    }
+
     fn headers(&self, authorization: Option<&Authorization>) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if let Some(accept) = self.accept {
@@ -74,6 +84,9 @@ impl Session {
     pub(crate) async fn exchange(&self, ask: &Ask) -> Result<Answer, UpstreamError> {
         let host = &self.site.name;
         let open = |retry_after| UpstreamError::CircuitOpen { host: host.clone(), retry_after };
+        if let Some(left) = self.pauses.left(ask.kind()) {
+            return Err(UpstreamError::Throttled { host: host.clone(), retry_after: Some(left) });
+        }
         let mut pass = self.site.breaker.admit().map_err(open)?;
         let (base, origin) = self.base()?;
         // Put together as text, because `base` may have a path of its own.
@@ -93,6 +106,11 @@ impl Session {
         drop(pass);
         if let Some(remaining) = headers::rate_limit_remaining(&answer.headers) {
             self.site.behalf.metrics.remaining(remaining);
+        }
+        if answer.status == StatusCode::TOO_MANY_REQUESTS
+            && let Some(wait) = headers::retry_after(&answer.headers, self.shared.clock.now())
+        {
+            self.pauses.begin(ask.kind(), wait);
         }
         let authorized = authorization.is_some();
         self.follow(ask, url, origin, answer, authorization).await.map(|(incame, redirected)| Answer {

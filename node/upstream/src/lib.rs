@@ -18,6 +18,7 @@ mod gate;
 mod headers;
 mod metrics;
 mod origin;
+mod pauses;
 mod pool;
 mod probe;
 mod realm;

@@ -25,6 +25,7 @@ use crate::{
     gate::Gate,
     headers,
     origin::Origin,
+    pauses::Pauses,
     realm,
     tokens::{Granted, Token, TokenKey, Tokens},
     wire::{Behalf, Body, Incame, Outgoing, Wire},
@@ -92,6 +93,7 @@ pub(crate) struct Session {
     number: u64,
     credential: Option<Credential>,
     challenges: Mutex<Challenges>,
+    pub(crate) pauses: Pauses,
 }
 
 struct Challenges {
@@ -125,7 +127,7 @@ impl Authorization {
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, site: Arc<Site>, number: u64, credential: Option<Credential>) -> Self {
         let challenges = Challenges { by_name: BoundedMap::new(MAX_CHALLENGES), latest: None };
-        Self { shared, site, number, credential, challenges: Mutex::new(challenges) }
+        Self { shared, site, number, credential, challenges: Mutex::new(challenges), pauses: Pauses::default() }
     }
 
     pub(crate) fn has_credential(&self) -> bool {

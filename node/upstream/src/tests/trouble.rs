@@ -31,17 +31,22 @@ async fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
 }
 
 #[tokio::test]
-async fn throttling_is_passed_on_with_the_time_to_wait() {
-    let server = Server::start(|request| match request.nth {
-        0 => Reply::new(429).header("Retry-After", "17"),
-        _ => Reply::new(429),
+async fn throttling_is_passed_on_with_the_time_to_wait_and_nothing_of_its_kind_is_asked_before() {
+    let server = Server::start(|request| match request.method.as_str() {
+        "HEAD" => Reply::new(429),
+        _ => Reply::new(429).header("Retry-After", "17"),
     })
     .await;
     let upstream = Node::new(&server).anonymous();
-    for wait in [Some(Duration::from_secs(17)), None] {
-        let error = upstream.head(&name(), &tag()).await.unwrap_err();
-        assert!(matches!(error, UpstreamError::Throttled { retry_after, .. } if retry_after == wait), "{error:?}");
+    for _ in 0..3 {
+        let error = upstream.manifest(&name(), &tag()).await.unwrap_err();
+        let UpstreamError::Throttled { retry_after: Some(wait), .. } = error else { panic!("{error:?}") };
+        assert!(wait <= Duration::from_secs(17) && wait > Duration::from_secs(10), "{wait:?}");
     }
+    assert_eq!(server.log().len(), 1, "it was asked once and told us to wait");
+    let error = upstream.head(&name(), &tag()).await.unwrap_err();
+    assert!(matches!(error, UpstreamError::Throttled { retry_after: None, .. }), "{error:?}");
+    assert_eq!(server.log().len(), 2, "HEAD is not what was throttled");
 }
 
 #[tokio::test]
