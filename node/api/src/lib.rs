@@ -11,6 +11,8 @@ mod http;
 mod metrics;
 mod oci;
 mod operations;
+#[cfg(test)]
+mod tests;
 
 pub use door::Door;
 pub use http::{BindError, Bound, HttpConfig, InvalidHost, Server, TlsConfig};

@@ -10,7 +10,10 @@ mod reply;
 mod sign_in;
 
 use flotilla_oci::ErrorCode;
-use flotilla_registry::access::{PrincipalArn, Resource};
+use flotilla_registry::{
+    access::{PrincipalArn, Resource},
+    cache_rule::Target,
+};
 use flotilla_service::{Caller, Permit, ServiceError};
 use http::{HeaderValue, Request, Response, StatusCode, header, request};
 use hyper::body::Incoming;
@@ -87,20 +90,39 @@ async fn route(
             arrival.record.note(|facts| facts.repository = Some(target.repository.to_string()));
             let resource = Resource::Repository(target.repository.clone());
             let permit = allow(door, arrival, &caller, &endpoint, &resource, target.origin.is_some()).await?;
-            let told = |error: ServiceError| OciError::from_service(&error, &door.account_id());
-            content(door, arrival, permit, &target, &endpoint, &head).await.map_err(|failure| match failure {
-                BlobFailure::Service(error) => told(error),
-                BlobFailure::Request(error) => error,
-            })
+            let served = content(door, arrival, permit, &target, &endpoint, &head).await;
+            match served {
+                Ok(response) => Ok(response),
+                Err(BlobFailure::Request(error)) => Err(error),
+                Err(BlobFailure::Service(error)) => {
+                    let error = absent_with_its_repository(door, permit, &target, error).await;
+                    Err(OciError::from_service(&error, &door.account_id()))
+                }
+            }
         }
     }
+}
+
+/// What is absent from a repository that does not exist is told as the latter (`ecr-api.md` §7). A covered repository
+/// exists as soon as its upstream has something.
+async fn absent_with_its_repository(
+    door: &Door,
+    permit: Permit<'_>,
+    target: &Target,
+    error: ServiceError,
+) -> ServiceError {
+    let absent = matches!(error, ServiceError::NoManifest { .. } | ServiceError::NoBlob { .. });
+    if !absent || target.origin.is_some() {
+        return error;
+    }
+    door.services.repositories.get(permit, &target.repository).await.err().unwrap_or(error)
 }
 
 async fn content(
     door: &Door,
     arrival: &Arrival,
     permit: Permit<'_>,
-    target: &flotilla_registry::cache_rule::Target,
+    target: &Target,
     endpoint: &Endpoint,
     head: &request::Parts,
 ) -> Result<Response<Body>, BlobFailure> {

@@ -1,0 +1,8 @@
+//! The doors over a whole node: a group of one, a store on disk, a scripted upstream.
+
+mod aws;
+mod oci;
+mod operations;
+mod pull;
+mod upstream;
+mod world;
