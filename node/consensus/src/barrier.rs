@@ -4,7 +4,7 @@ use flotilla_base::LogIndex;
 use flotilla_runtime::Published;
 use flotilla_state::View;
 use openraft::EmptyNode;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{Unavailable, collector::RETRY_AFTER, network::Alone, types::Raft};
 
@@ -16,9 +16,20 @@ pub(crate) const WAITING: usize = 8_192;
 pub(crate) type Waiting = oneshot::Sender<Result<LogIndex, Unavailable>>;
 
 /// Runs one round at a time for all who came before it was sent; who comes later waits for the next, since a round
-/// answers for what was acknowledged before it began. Ends when every sender is gone.
-pub(crate) async fn run(raft: Raft, network: Alone, view: Published<View>, mut queue: mpsc::Receiver<Waiting>) {
-    while let Some(first) = queue.recv().await {
+/// answers for what was acknowledged before it began. Ends when the node stops.
+pub(crate) async fn run(
+    raft: Raft,
+    network: Alone,
+    view: Published<View>,
+    mut queue: mpsc::Receiver<Waiting>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    loop {
+        let first = tokio::select! {
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+            first = queue.recv() => first,
+        };
+        let Some(first) = first else { return };
         let mut waiting = vec![first];
         while let Ok(next) = queue.try_recv() {
             waiting.push(next);

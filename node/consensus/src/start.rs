@@ -55,7 +55,7 @@ pub(crate) async fn start(
         // Nobody listens unless the node stops.
         let _ = done.send(());
     });
-    host.tasks.spawn("barrier", barrier::run(raft.clone(), Alone, view.clone(), waiting));
+    host.tasks.spawn("barrier", barrier::run(raft.clone(), Alone, view.clone(), waiting, stopped.clone()));
     let keeper = Keeper {
         node,
         raft: raft.clone(),

@@ -22,7 +22,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use bytes::Bytes;
 use flotilla_base::ByteLen;
 use flotilla_oci::{Digest, MediaType, Name, Reference, Tag};
-use flotilla_registry::cache_rule::Target;
+use flotilla_registry::{Refusal, cache_rule::Target};
 use flotilla_runtime::{Host, Published, Recent, SingleFlight};
 use flotilla_state::View;
 use flotilla_transfer::{Blob, LeaseKey, Origins, Transfer};
@@ -205,6 +205,19 @@ impl Pull {
     /// Maps a name to exactly one repository. The only function that does; no handler sees the raw name afterwards.
     pub fn target(&self, name: &Name) -> Target {
         self.view.load().rules.resolve(name)
+    }
+
+    /// Where nothing can come from anywhere, a repository that does not exist is what is missing.
+    fn missing(&self, target: &Target, absence: ServiceError) -> ServiceError {
+        let is_absence = matches!(absence, ServiceError::NoManifest { .. } | ServiceError::NoBlob { .. });
+        if !is_absence || target.origin.is_some() {
+            return absence;
+        }
+        match self.view.load().tables().repository(&target.repository) {
+            Ok(None) => Refusal::NoRepository(target.repository.clone()).into(),
+            Ok(Some(_)) => absence,
+            Err(error) => error.into(),
+        }
     }
 
     /// # Errors

@@ -53,7 +53,7 @@ impl Pull {
         digest: &Digest,
     ) -> Result<ServedBlob, ServiceError> {
         let blob = self.find_blob(target, digest).await;
-        blob.map(served).map_err(|failure| failure.of_blob(&target.repository, digest))
+        blob.map(served).map_err(|failure| self.missing(target, failure.of_blob(&target.repository, digest)))
     }
 
     async fn find_blob(self: &Arc<Self>, target: &Target, digest: &Digest) -> Result<Blob, Failure> {
@@ -252,7 +252,7 @@ impl Pull {
 
     pub(super) async fn serve_blob_len(&self, target: &Target, digest: &Digest) -> Result<ByteLen, ServiceError> {
         let len = self.find_blob_len(target, digest).await;
-        len.map_err(|failure| failure.of_blob(&target.repository, digest))
+        len.map_err(|failure| self.missing(target, failure.of_blob(&target.repository, digest)))
     }
 
     async fn find_blob_len(&self, target: &Target, digest: &Digest) -> Result<ByteLen, Failure> {

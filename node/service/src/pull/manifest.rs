@@ -29,7 +29,8 @@ impl Pull {
             Reference::Tag(tag) => self.by_tag(target, tag).await,
             Reference::Digest(digest) => self.by_digest(target, digest).await,
         };
-        let served = served.map_err(|failure| failure.of_manifest(&target.repository, reference))?;
+        let served =
+            served.map_err(|failure| self.missing(target, failure.of_manifest(&target.repository, reference)))?;
         if served.freshness != Freshness::Passthrough {
             self.usage.pulled(&target.repository, served.digest, self.host.clock.now());
         }

@@ -16,7 +16,12 @@ use crate::ServiceError;
 const EXPIRED: Duration = Duration::from_secs(TTL.as_secs() * 2);
 
 fn is_absent<T>(result: &Result<T, ServiceError>) -> bool {
-    matches!(result, Err(ServiceError::NoManifest { .. } | ServiceError::NoBlob { .. }))
+    matches!(
+        result,
+        Err(ServiceError::NoManifest { .. }
+            | ServiceError::NoBlob { .. }
+            | ServiceError::Refused(Refusal::NoRepository(_)))
+    )
 }
 
 #[tokio::test]

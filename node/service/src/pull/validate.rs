@@ -189,20 +189,28 @@ impl Pull {
 
     async fn revalidate(&self, target: &Target, tag: &Tag, read: &Read, held: &TagRecord) -> Result<Checked, Failure> {
         let (upstream, name) = (&read.resolved.upstream, &read.resolved.name);
-        let head = upstream.head(name, &Reference::Tag(tag.clone())).await?;
-        if head.digest == Some(held.digest) {
+        let named = match upstream.head(name, &Reference::Tag(tag.clone())).await {
+            Ok(head) => head.digest,
+            // It knows no HEAD; a GET says the same at a higher price.
+            Err(UpstreamError::Status { status: 405 | 501, .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if named == Some(held.digest) {
             self.confirm(target, tag, read, held);
             return self.as_held(target, held.digest, Freshness::Miss, Validation::Unchanged);
         }
         let frozen = read.repository.as_ref().is_some_and(|repository| repository.settings.mutability.freezes(tag));
-        if frozen && head.digest.is_some() {
+        if frozen && named.is_some() {
             self.confirm(target, tag, read, held);
             return self.as_held(target, held.digest, Freshness::Miss, Validation::Frozen);
         }
         // By digest: what HEAD named is what is imported, whatever the tag names by then.
-        let reference = head.digest.map_or_else(|| Reference::Tag(tag.clone()), Reference::Digest);
-        // Not there though HEAD named it: that is trouble, not an absence.
-        let fetched = upstream.manifest(name, &reference).await.map_err(Failure::Upstream)?;
+        let reference = named.map_or_else(|| Reference::Tag(tag.clone()), Reference::Digest);
+        let fetched = match upstream.manifest(name, &reference).await {
+            // Not there though HEAD named it: that is trouble, not an absence.
+            Err(error) if named.is_some() => return Err(Failure::Upstream(error)),
+            fetched => fetched?,
+        };
         let image = Self::judge(read, fetched)?;
         if image.digest == held.digest {
             self.confirm(target, tag, read, held);
