@@ -78,6 +78,11 @@ impl Reader {
         self.follow.as_ref().map(|follow| Sealing(follow.fill().stage()))
     }
 
+    /// The store has lost the blob: what comes now passes by and is not kept.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.feed, Feed::Opening(_) | Feed::Passing { .. })
+    }
+
     /// Of the whole blob, whatever the range.
     pub fn len(&self) -> ByteLen {
         self.len

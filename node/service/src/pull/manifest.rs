@@ -79,10 +79,12 @@ impl Pull {
             let view = self.view.load();
             self.held(&view, &target.repository, &record.digest, Freshness::Stale)
         };
-        if self.checks.is_early(&target.repository, tag) || self.is_circuit_open(origin) {
+        if self.checks.is_early(&target.repository, tag) {
             return stale();
         }
-        let patience = Duration::from_secs(self.config.revalidate_wait_seconds);
+        // An upstream that failed of late is not waited for, but asked: one of these questions finds it well again.
+        let seconds = if self.is_circuit_open(origin) { 0 } else { self.config.revalidate_wait_seconds };
+        let patience = Duration::from_secs(seconds);
         match tokio::time::timeout(patience, self.check(target, tag, false)).await {
             Ok(Ok(checked)) => Ok(checked.served),
             Ok(Err(_)) | Err(_) => stale(),

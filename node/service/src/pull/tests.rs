@@ -7,6 +7,7 @@ use bytes::Bytes;
 use flotilla_oci::Digest;
 use flotilla_registry::{Refusal, repository::Mutability};
 use flotilla_state::Op;
+use flotilla_upstream::UpstreamError;
 
 use self::bench::{Bench, TRUSTED, TTL, UNTRUSTED, digest_of, drained, manifest};
 use super::{Freshness, PullConfig, Source, Validation};
@@ -196,6 +197,20 @@ async fn absence_is_remembered_and_trouble_is_no_absence() {
     assert!(matches!(trouble, Err(ServiceError::Upstream(_))), "{trouble:?}");
     let own = bench.manifest("own/app", "1").await;
     assert!(is_absent(&own), "{own:?}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_throttles_is_left_alone_by_every_miss() {
+    let bench = Bench::new().await;
+    bench.upstream.answer_all_with(Some(429));
+    for name in ["dh/a", "dh/b", "dh2/c"] {
+        let throttled = bench.manifest(name, "1").await;
+        assert!(matches!(throttled, Err(ServiceError::Upstream(UpstreamError::Throttled { .. }))), "{throttled:?}");
+    }
+    let by_digest = bench.manifest("dh/a", &digest_of(b"x").to_string()).await;
+    assert!(matches!(by_digest, Err(ServiceError::Upstream(UpstreamError::Throttled { .. }))));
+    let asked = bench.upstream.asked();
+    assert!(asked.iter().all(|asked| asked.contains("library/a")), "{asked:?}");
 }
 
 #[tokio::test]

@@ -18,8 +18,10 @@ use super::{
     import::{Import, Read},
 };
 
-/// After a check that failed; doubled with each further one up to the longest (`protocols.md` §3.5).
+/// After a check that failed; doubled with each further one up to the longest (`protocols.md` §3.5). A tag that is to be
+/// fresher than that is asked for again after its own time, but not with every pull.
 const RECHECK: Duration = Duration::from_secs(60);
+const RECHECK_LEAST: Duration = Duration::from_secs(5);
 const RECHECK_MOST: Duration = Duration::from_secs(600);
 
 /// A held tag that upstream does not know any more is asked for again after this (`protocols.md` §3.4).
@@ -69,9 +71,10 @@ impl Checks {
         self.confirmed.put(key, (version, at), ttl);
     }
 
-    fn wait(&self, repository: &Name, tag: &Tag, at_least: Duration) {
+    fn wait(&self, repository: &Name, tag: &Tag, ttl: Duration, at_least: Duration) {
         let key = (repository.clone(), tag.clone());
-        let wait = self.waits.get(&key).map_or(RECHECK, |wait| wait.saturating_mul(2)).min(RECHECK_MOST).max(at_least);
+        let first = RECHECK.min(ttl.max(RECHECK_LEAST));
+        let wait = self.waits.get(&key).map_or(first, |wait| wait.saturating_mul(2)).min(RECHECK_MOST).max(at_least);
         self.early.put(key.clone(), (), wait);
         self.waits.put(key, wait, wait.saturating_mul(2));
     }
@@ -149,17 +152,20 @@ impl Pull {
 
     /// Upstream trouble never fails a pull of what is held (4).
     fn despite(&self, target: &Target, tag: &Tag, failure: Failure) -> Result<Checked, Failure> {
-        let Some(held) = self.view.load().tables().tag(&target.repository, tag)? else { return Err(failure) };
+        let view = self.view.load();
+        let Some(held) = view.tables().tag(&target.repository, tag)? else { return Err(failure) };
+        let ttl = target.origin.as_ref().map_or(RECHECK, |origin| self.ttl(&view, origin, &target.repository, tag));
         let validation = match &failure {
             Failure::Absent => {
-                self.checks.wait(&target.repository, tag, RECHECK_GONE);
+                self.checks.wait(&target.repository, tag, ttl, RECHECK_GONE);
                 Validation::MissingUpstream
             }
             other => {
-                self.checks.wait(&target.repository, tag, retry_after(other));
+                self.checks.wait(&target.repository, tag, ttl, retry_after(other));
                 Validation::UpstreamFailed(other.explain())
             }
         };
+        drop(view);
         tracing::debug!(repository = %target.repository, %tag, ?failure, "held image is served without validation");
         self.as_held(target, held.digest, Freshness::Stale, validation)
     }

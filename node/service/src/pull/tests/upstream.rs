@@ -132,7 +132,10 @@ impl Upstream {
 
     fn answer(&self, path: &str, range: Option<usize>) -> (String, Bytes) {
         let state = self.state();
-        let status = |status: u16| (format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n"), Bytes::new());
+        let status = |status: u16| {
+            let wait = if status == 429 { "retry-after: 30\r\n" } else { "" };
+            (format!("HTTP/1.1 {status} X\r\n{wait}content-length: 0\r\n\r\n"), Bytes::new())
+        };
         match (state.status, state.content.get(path)) {
             (Some(code), _) => status(code),
             (None, None) => status(404),
