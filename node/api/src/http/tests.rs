@@ -4,6 +4,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -85,12 +86,16 @@ fn config() -> HttpConfig {
 }
 
 fn start(config: HttpConfig) -> (SocketAddr, Arc<Stub>, Server) {
+    start_on(config, Host::system())
+}
+
+fn start_on(config: HttpConfig, host: Host) -> (SocketAddr, Arc<Stub>, Server) {
     let bound = Bound::bind(config).unwrap();
     let address = bound.addresses()[0];
     let door = Arc::new(Stub::default());
     let metrics = ApiMetrics::register(&mut Registry::default());
     let observer = Arc::new(observe::Observer { node: "n1".into(), region: "here".into(), metrics });
-    (address, door.clone(), Server::start(bound, door, Host::system(), observer))
+    (address, door.clone(), Server::start(bound, door, host, observer))
 }
 
 #[tokio::test]
@@ -145,7 +150,8 @@ async fn oversized_heads_are_refused() {
 
 #[tokio::test]
 async fn a_drain_finishes_bodies_and_refuses_connections() {
-    let (to, door, server) = start(config());
+    let host = Host::system();
+    let (to, door, server) = start_on(config(), host.clone());
     let mut stream = TcpStream::connect(to).await.unwrap();
     stream.write_all(format!("GET /slow HTTP/1.1\r\nHost: {to}\r\n\r\n").as_bytes()).await.unwrap();
     let mut first = [0; 1];
@@ -158,6 +164,7 @@ async fn a_drain_finishes_bodies_and_refuses_connections() {
     door.release.notify_one();
     assert_eq!(read(stream).await.body.len(), 2 * MIB);
     assert!(stopping.await.unwrap());
+    assert!(host.tasks.finish(Duration::from_secs(5)).await, "nothing is left behind");
 }
 
 #[tokio::test]
