@@ -139,10 +139,10 @@ impl Builder {
         if let Some(stdout) = stdout {
             let log = Arc::clone(log);
             follow(stdout, move |line| {
+                push(&log, line);
                 if let Some(endpoint) = line.strip_prefix("ready ") {
                     let _ = ready.send(endpoint.to_owned());
                 }
-                push(&log, line);
             });
         }
         if let Some(stderr) = stderr {

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::common::{APP, before, client, manifest_path, pull, status_of, with_image};
 
-const REPOSITORY_POLICY: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
+const REPOSITORY_POLICY: &str =
+    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"ecr:BatchGetImage"}]}"#;
 const LIFECYCLE: &str = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"untagged","countType":"imageCountMoreThan","countNumber":9},"action":{"type":"expire"}}]}"#;
 
 fn repository(aws: &Aws, name: &str) -> Value {

@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use cluster_tests::{
-    Image, Upstream,
+    Image,
     aws::Aws,
     process::Builder,
     upstream::{Fault, On, Times},
@@ -11,7 +11,7 @@ use cluster_tests::{
 };
 use serde_json::json;
 
-use crate::common::{APP, MIB, SOON, before, blob_path, client, manifest_path, pull, whole, with_image};
+use crate::common::{APP, MIB, SOON, blob_path, client, manifest_path, pull, whole, with_image};
 
 #[test]
 fn a_second_start_finds_everything_again() {
@@ -69,6 +69,34 @@ fn a_busy_port_is_named_and_the_next_one_offered() {
 }
 
 #[test]
+fn metrics_are_what_a_scraper_takes() {
+    let image = Image::oci(210, &[1000]);
+    let (_hub, flotilla) = with_image(&image);
+    pull(&client(&flotilla), APP, "latest", &image);
+    let answer = flotilla.client().get("/metrics");
+    assert!(
+        answer
+            .header("content-type")
+            .is_some_and(|kind| kind.contains("openmetrics-text") || kind.contains("text/plain"))
+    );
+    let text = answer.text();
+    let mut series: Vec<_> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(name, _)| name)
+        .collect();
+    let all = series.len();
+    series.sort_unstable();
+    let twice: Vec<_> = series.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+    assert!(twice.is_empty(), "of {all} series these come twice: {twice:?}");
+    for part in ["sha256:", "latest", "library/app"] {
+        assert!(!text.contains(part), "labels are bounded: {part}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
 fn health_readiness_and_metrics_answer() {
     let image = Image::oci(204, &[1000]);
     let (mut hub, flotilla) = with_image(&image);
@@ -91,7 +119,7 @@ fn health_readiness_and_metrics_answer() {
     ] {
         assert!(metrics.sum(name, &labels).is_some_and(|value| value > 0.0), "{name} {labels:?}");
     }
-    assert_eq!(metrics.sum("flotilla_fills_in_flight", &[]), Some(0.0));
+    wait_for("the fills to end", SOON, || flotilla.metrics().sum("flotilla_fills_in_flight", &[]) == Some(0.0));
 }
 
 #[test]
@@ -196,15 +224,20 @@ fn the_default_configuration_is_a_good_one() {
 
 #[test]
 fn an_upstream_argument_that_is_none_is_refused() {
-    let hub = Upstream::start();
-    drop(before(&hub));
-    for bad in ["registry-1.docker.io", "=http://127.0.0.1:1", "a.example=ftp://127.0.0.1", "a.example=http://"] {
+    for (bad, named) in [
+        ("registry-1.docker.io", "registry-1.docker.io"),
+        ("=http://127.0.0.1:1", "http://127.0.0.1:1"),
+        ("a.example=ftp://127.0.0.1", "ftp://127.0.0.1"),
+        ("a.example=http://", "a.example=http://"),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = std::process::Command::new(crate::FLOTILLA);
         command.args(["dev", "--port", "0", "--upstream", bad, "--data"]).arg(folder.path().join("data"));
         let output = command.stdin(std::process::Stdio::null()).output().unwrap();
-        assert!(!output.status.success(), "{bad}");
-        assert!(String::from_utf8_lossy(&output.stderr).contains(bad), "it does not say what is wrong with {bad}");
+        assert_eq!(output.status.code(), Some(64), "{bad}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(named), "it does not say what is wrong with {bad}: {said}");
+        assert!(!folder.path().join("data/n1/raft").exists(), "a cluster was founded in spite of {bad}");
     }
 }
 

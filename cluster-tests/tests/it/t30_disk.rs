@@ -65,8 +65,8 @@ fn a_disk_that_fills_up_during_a_fill_does_not_fail_the_client() {
             whole(&fetch.join().unwrap(), layer);
         }
     });
-    let passed = flotilla.metrics().sum("flotilla_pull_bytes_total", &["source=\"passthrough\""]);
-    assert!(passed.is_some_and(|bytes| bytes > 0.0), "no metric says so: {passed:?}");
+    let passed = flotilla.metrics().sum("flotilla_passthrough_total", &[]);
+    assert!(passed.is_some_and(|blobs| blobs > 0.0), "no metric says so: {passed:?}");
     wait_for("the partial to go", SOON, || {
         let files = cluster_tests::process::files_below(flotilla.folder());
         files.iter().all(|file| file.metadata().map_or(0, |meta| meta.len()) < 32 * MIB)

@@ -79,8 +79,7 @@ fn bodies_that_are_not_what_the_operation_wants_are_refused() {
         code(&aws.post("ecr", &[JSON, ("X-Amz-Target", target.as_str())], body).unwrap())
     };
     let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
-    for body in
-        [b"".as_slice(), b"{", b"[]", b"null", b"\"x\"", b"{\"maxResults\": \"many\"}", b"\xff\xfe", b"{} {}", &deep]
+    for body in [b"{".as_slice(), b"[]", b"null", b"\"x\"", b"{\"maxResults\": \"many\"}", b"\xff\xfe", b"{} {}", &deep]
     {
         assert_eq!(call("DescribeRepositories", body), "SerializationException", "{:?}", &body[..body.len().min(30)]);
     }
@@ -153,7 +152,6 @@ fn values_out_of_bounds_are_refused_and_change_nothing() {
             json!({"prefix": "x", "appliedFor": ["PULL_THROUGH_CACHE"], "repositoryPolicy": "{not json"}),
             &invalid,
         ),
-        ("DescribeRepositoryCreationTemplates", json!({"prefixes": ["nothing-here"]}), &["TemplateNotFoundException"]),
         ("DeleteRepositoryCreationTemplate", json!({"prefix": "nothing-here"}), &["TemplateNotFoundException"]),
         ("ListImages", json!({"repositoryName": "nothing/here"}), &["RepositoryNotFoundException"]),
         ("DescribeImages", json!({"repositoryName": "nothing/here"}), &["RepositoryNotFoundException"]),
@@ -213,6 +211,6 @@ fn a_body_beyond_every_limit_is_refused_without_being_kept() {
         flotilla.host()
     );
     let answer = client.connect().unwrap().send_raw("POST", head.as_bytes());
-    assert!(answer.is_ok_and(|head| (400..500).contains(&head.status)));
+    assert!(answer.as_ref().is_ok_and(|head| (400..500).contains(&head.status)), "{answer:?}");
     assert_eq!(flotilla.client().get("/healthz").status, 200);
 }
