@@ -56,7 +56,7 @@ impl DataFolder {
             let path = path.to_owned();
             move |source| FolderError::Io { operation, path, source }
         };
-        fs::create_dir_all(path).map_err(failed("create", path))?;
+        host.disk.create_private_dir(path).map_err(failed("create", path))?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed("protect", path))?;
         let lock_path = path.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);

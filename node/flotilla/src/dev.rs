@@ -13,7 +13,7 @@ use flotilla_registry::{
     access::{Action, PrincipalArn, Resource},
     upstream,
 };
-use flotilla_runtime::Host;
+use flotilla_runtime::{Disk, Host, RealDisk};
 use flotilla_service::{Caller, NewCacheRule, ServiceError, Services};
 use flotilla_upstream::HostConfig;
 
@@ -70,7 +70,8 @@ fn busy(address: SocketAddr) -> String {
 }
 
 fn config(arguments: &DevArguments) -> Result<Config, NodeError> {
-    fs::create_dir_all(&arguments.data)
+    RealDisk
+        .create_dir(&arguments.data)
         .map_err(|error| NodeError::Usage(format!("cannot create {}: {error}", arguments.data.display())))?;
     let mut config = Config::for_folder(arguments.data.join("n1"));
     config.http.listen = vec![(Ipv4Addr::LOCALHOST, arguments.port).into()];

@@ -112,7 +112,8 @@ async fn live(plan: Plan, ready: impl AsyncFnOnce(Ready<'_>) -> Result<(), NodeE
     tracing::info!(signal, "stopping: new requests are refused, running ones may end");
     let drained = async {
         server.drain().await;
-        // Counters are changes: they go while changes are still taken.
+        // Fills that nobody follows end now. Links and counters are changes: they go while changes are still taken.
+        host.tasks.begin_drain();
         assembled.services.pull.flush().await;
         assembled.consensus.stop().await;
         host.tasks.finish(TASKS_DEADLINE).await

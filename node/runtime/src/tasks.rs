@@ -34,9 +34,14 @@ impl Tasks {
         self.drain.clone()
     }
 
+    /// Asks every task to finish, and waits for none.
+    pub fn begin_drain(&self) {
+        self.drain.0.cancel();
+    }
+
     /// Asks every task to finish; `false` when some had not by `deadline`.
     pub async fn finish(&self, deadline: Duration) -> bool {
-        self.drain.0.cancel();
+        self.begin_drain();
         self.tracker.close();
         tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok()
     }

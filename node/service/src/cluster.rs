@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flotilla_base::{ByteLen, Timestamp};
-use flotilla_consensus::Consensus;
+use flotilla_consensus::{Consensus, Health};
 use flotilla_registry::RepositoryCreation;
 use flotilla_runtime::Published;
 use flotilla_state::{Op, View};
@@ -98,12 +98,19 @@ impl Cluster {
         self.consensus.status()
     }
 
-    /// This node can serve what it holds: neither leader, quorum, upstream nor peers are asked (`requirements.md` A).
+    /// This node can serve what it holds: neither leader, quorum, upstream nor peers are asked (`requirements.md` A). One
+    /// that had to stop applying is not ready: what it holds grows old without anybody noticing (`protocols.md` §2.2).
     ///
     /// # Errors
     /// Why it cannot.
     pub fn ready(&self) -> Result<(), &'static str> {
-        if self.view.load().is_founded() { Ok(()) } else { Err("no cluster is founded here yet") }
+        if !self.view.load().is_founded() {
+            return Err("no cluster is founded here yet");
+        }
+        match self.consensus.status().health {
+            Health::Healthy => Ok(()),
+            Health::Stopped(_) => Err("the replicated state had to stop; see the log"),
+        }
     }
 
     pub fn account_id(&self) -> String {

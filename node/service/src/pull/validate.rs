@@ -27,6 +27,9 @@ const RECHECK_MOST: Duration = Duration::from_secs(600);
 /// A held tag that upstream does not know any more is asked for again after this (`protocols.md` §3.4).
 const RECHECK_GONE: Duration = Duration::from_secs(600);
 
+/// How far the state's time may be ahead of this node's clock (design, invariant 19).
+const CLOCK_SKEW: Duration = Duration::from_secs(5);
+
 /// Tags that are remembered; one that is forgotten is asked for once more.
 const TAGS_MOST: usize = 65_536;
 
@@ -91,7 +94,9 @@ impl Pull {
         record: &TagRecord,
     ) -> bool {
         let (now, ttl) = (self.host.clock.now(), self.ttl(view, origin, repository, tag));
-        now.since(record.validated_at) < ttl
+        // A time ahead of ours was stamped by a clock that has been set back since: it would count until then.
+        let is_past = record.validated_at <= now.plus(CLOCK_SKEW);
+        is_past && now.since(record.validated_at) < ttl
             || self.checks.confirmed(repository, tag, record.version).is_some_and(|at| now.since(at) < ttl)
     }
 
