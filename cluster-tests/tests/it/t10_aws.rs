@@ -98,3 +98,22 @@ fn dev_begins_with_the_rules_that_it_promises() {
     prefixes.sort_unstable();
     assert_eq!(prefixes, ["docker-hub", "ecr-public", "ghcr", "k8s", "mcr", "quay", "redhat"]);
 }
+
+#[test]
+fn a_large_repository_is_deleted_whole() {
+    let image = Image::index(vec![Image::oci(106, &[1]), Image::oci_for("arm64", 107, &[1])]);
+    let (hub, flotilla) = with_image(&image);
+    let client = client(&flotilla);
+    pull(&client, APP, "latest", &image);
+    for n in 0..230 {
+        hub.put("library/app", &format!("v{n}"), &Image::oci(1000 + n, &[1]));
+        assert_eq!(client.get(&manifest_path(APP, &format!("v{n}"))).status, 200);
+    }
+    let aws = Aws::root(&flotilla);
+    let repository = json!({"repositoryName": APP});
+    assert_eq!(aws.ecr_refusal("DeleteRepository", &repository), "RepositoryNotEmptyException");
+    aws.ecr("DeleteRepository", &json!({"repositoryName": APP, "force": true}));
+    assert_eq!(aws.ecr_refusal("ListImages", &repository), "RepositoryNotFoundException");
+    aws.ecr("CreateRepository", &repository);
+    assert_eq!(aws.ecr("ListImages", &repository)["imageIds"], json!([]), "nothing of before is left");
+}

@@ -5,12 +5,19 @@ use std::collections::BTreeMap;
 use flotilla_oci::Name;
 use flotilla_registry::{
     Refusal, Repository,
+    image::ImageId,
     repository::{Mutability, RepositorySettings},
 };
 use flotilla_runtime::Published;
-use flotilla_state::{Op, Outcome, View};
+use flotilla_state::{ImageDeletion, Op, Outcome, View};
 
 use crate::{Parts, Permit, ServiceError, proposer::Proposer};
+
+/// Images that one command deletes: a few milliseconds of apply.
+const SLICE: usize = 200;
+
+/// Lists may name lists; deeper nesting than this goes with the repository itself.
+const PASSES: usize = 8;
 
 pub struct Repositories {
     view: Published<View>,
@@ -61,6 +68,9 @@ impl Repositories {
     /// # Errors
     /// `Refused(NoRepository)`, and without `force` `Refused(RepositoryNotEmpty)`.
     pub async fn delete(&self, permit: Permit<'_>, name: &Name, force: bool) -> Result<Repository, ServiceError> {
+        if force {
+            self.empty(name).await?;
+        }
         self.change(permit, Op::DeleteRepository { name: name.clone(), force }).await
     }
 
@@ -98,6 +108,33 @@ impl Repositories {
         remove: Vec<String>,
     ) -> Result<(), ServiceError> {
         self.proposer.propose(permit, Op::TagRepository { name: name.clone(), put, remove }).await?;
+        Ok(())
+    }
+
+    /// Deletes the images of a large repository in slices: one command for all of them would hold up every reader of the
+    /// state while it is applied. What a list still names goes in the next pass, and what comes meanwhile with the
+    /// repository.
+    async fn empty(&self, name: &Name) -> Result<(), ServiceError> {
+        if self.view.load().tables().images(name, None, SLICE + 1)?.len() <= SLICE {
+            return Ok(());
+        }
+        for _ in 0..PASSES {
+            let (mut after, mut deleted) = (None, 0);
+            loop {
+                let page = self.view.load().tables().images(name, after.as_ref(), SLICE)?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.digest);
+                let images = page.iter().map(|image| ImageId { digest: Some(image.digest), tag: None }).collect();
+                let op = Op::DeleteImages { repository: name.clone(), images };
+                let Outcome::ImagesDeleted(done) = self.proposer.propose_as_node(op).await? else {
+                    return Err(ServiceError::Unexpected("DeleteImages"));
+                };
+                deleted += done.iter().filter(|one| matches!(one, ImageDeletion::Deleted { .. })).count();
+            }
+            if deleted == 0 {
+                break;
+            }
+        }
         Ok(())
     }
 
