@@ -21,6 +21,7 @@ mod table;
 mod tags;
 mod templates;
 
+use flotilla_aws::ErrorCode;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
@@ -28,19 +29,20 @@ use self::{
     error::AwsError,
     handle::{Call, Failure, Handle, repository, repository_resource},
     protocol::{Payload, Protocol},
+    signer::Signer,
     table::Row,
 };
 use crate::{
     Door,
     http::{
         Arrival, Body,
-        body::{CollectError, collect},
+        request_body::{CollectError, collect, discard},
     },
 };
 
 /// Of the operations that are served now the largest carries a template with both of its policies. Uploads in parts will
 /// need more.
-const BODY_LIMIT: usize = 1 << 20;
+const BODY_LIMIT_BYTES: usize = 1 << 20;
 
 pub(crate) async fn serve(door: &Door, arrival: &Arrival, request: Request<Incoming>) -> Response<Body> {
     arrival.record.note(|facts| facts.api = "aws");
@@ -61,13 +63,25 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Vec<u8>, AwsError> {
     let (head, body) = request.into_parts();
-    let body = collect(body, BODY_LIMIT).await.map_err(|error| match error {
-        CollectError::TooLong(_) => AwsError::new(error::TOO_LARGE, error.to_string()),
-        CollectError::Cut(_) => AwsError::new(flotilla_aws::ErrorCode::SERIALIZATION, error.to_string()),
+    // Nothing is kept for somebody whose key nobody knows.
+    let signer = match Signer::find(door, &head).await {
+        Ok(signer) => signer,
+        Err(error) => {
+            discard(body).await;
+            return Err(error);
+        }
+    };
+    let body = collect(body, BODY_LIMIT_BYTES, &door.calls).await.map_err(|error| {
+        let code = match error {
+            CollectError::TooLong(_) => error::TOO_LARGE,
+            CollectError::Busy => ErrorCode::THROTTLING,
+            CollectError::Slow | CollectError::Cut => ErrorCode::SERIALIZATION,
+        };
+        AwsError::new(code, error.to_string())
     })?;
     let (row, payload) = protocol.read(&head, &body)?;
     arrival.record.note(|facts| facts.operation = Some(row.action.0));
-    let caller = signer::verify(door, arrival, &head, &body, row).await?;
+    let caller = signer.verify(door, arrival, &head, &body, row)?;
     arrival.record.note(|facts| facts.principal = Some(caller.principal.to_string()));
     (row.run)(door, arrival, &caller, payload).await
 }

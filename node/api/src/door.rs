@@ -11,10 +11,15 @@ use prometheus_client::registry::Registry;
 
 use crate::{
     aws,
-    http::{Answer, Arrival, Body, Bound, HttpConfig, Server, observe::Observer},
+    http::{Answer, Arrival, Body, Bound, HttpConfig, Server, observe::Observer, request_body::Room},
     metrics::ApiMetrics,
     oci, operations,
 };
+
+/// What calls to the AWS door hold while they are received: those of a fleet's tools many times over.
+const CALLS_BYTES: usize = 32 << 20;
+/// The same for login forms, which come from anybody and must not get in the way of calls.
+const FORMS_BYTES: usize = 8 << 20;
 
 /// What a handler may reach.
 pub struct Door {
@@ -24,6 +29,8 @@ pub struct Door {
     pub(crate) registry: Registry,
     pub(crate) allow_plaintext: bool,
     pub(crate) draining: AtomicBool,
+    pub(crate) calls: Room,
+    pub(crate) forms: Room,
     observer: Arc<Observer>,
 }
 
@@ -39,6 +46,8 @@ impl Door {
             registry,
             allow_plaintext: config.allow_plaintext,
             draining: AtomicBool::new(false),
+            calls: Room::new(CALLS_BYTES),
+            forms: Room::new(FORMS_BYTES),
             observer: Arc::new(observer),
         }
     }

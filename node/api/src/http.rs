@@ -7,6 +7,7 @@ mod listener;
 pub(crate) mod multipart;
 pub(crate) mod observe;
 mod origin;
+pub(crate) mod request_body;
 mod server;
 #[cfg(test)]
 pub(crate) mod test_client;

@@ -1,12 +1,10 @@
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use flotilla_base::ByteRange;
 use flotilla_runtime::{ByteStream, StreamError};
 use flotilla_transfer::{Reader, TransferError};
 use futures_core::Stream;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use super::multipart::{Multipart, Rewind};
 
@@ -73,39 +71,6 @@ impl Rewind for Reader {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, TransferError>>> {
         Self::poll_chunk(self, cx)
     }
-}
-
-/// Why a request's body cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CollectError {
-    #[error("the body has more than {0} bytes")]
-    TooLong(usize),
-    #[error("the body was cut")]
-    Cut(#[source] hyper::Error),
-}
-
-/// How much of a body that is too long is still read: a client that is not read to its end may see a reset instead of
-/// the answer.
-const DISCARD_LIMIT: usize = 8 << 20;
-
-/// The whole of a request's body.
-///
-/// # Errors
-/// [`CollectError`].
-pub(crate) async fn collect(mut body: Incoming, limit_bytes: usize) -> Result<Bytes, CollectError> {
-    let mut collected = BytesMut::new();
-    let mut seen = 0usize;
-    while let Some(frame) = body.frame().await {
-        let Ok(chunk) = frame.map_err(CollectError::Cut)?.into_data() else { continue };
-        seen = seen.saturating_add(chunk.len());
-        if seen > DISCARD_LIMIT.max(limit_bytes) {
-            break;
-        }
-        if seen <= limit_bytes {
-            collected.extend_from_slice(&chunk);
-        }
-    }
-    if seen > limit_bytes { Err(CollectError::TooLong(limit_bytes)) } else { Ok(collected.freeze()) }
 }
 
 /// The part `range` of a stream that only runs forward. It ends with the last byte of the range; a stream that ends

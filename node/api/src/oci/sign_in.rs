@@ -13,11 +13,14 @@ use serde_json::json;
 use super::OciError;
 use crate::{
     Door,
-    http::{Arrival, Body, body::collect},
+    http::{
+        Arrival, Body,
+        request_body::{CollectError, collect},
+    },
 };
 
 /// More than any token or form of a login.
-const FORM_LIMIT: usize = 64 << 10;
+const FORM_LIMIT_BYTES: usize = 16 << 10;
 
 /// Credentials as a request carries them; not to be printed.
 pub(super) enum Sent {
@@ -118,8 +121,14 @@ pub(super) async fn token(
 ) -> Result<Response<Body>, OciError> {
     let mut sent = Sent::read(&head.headers);
     if head.method == Method::POST {
-        let form = collect(body, FORM_LIMIT).await.map_err(|_| {
-            OciError::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, "the form was cut or is too long")
+        let form = collect(body, FORM_LIMIT_BYTES, &door.forms).await.map_err(|error| {
+            let (status, code) = match error {
+                CollectError::TooLong(_) => (StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::Unsupported),
+                CollectError::Slow => (StatusCode::REQUEST_TIMEOUT, ErrorCode::Unsupported),
+                CollectError::Busy => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests),
+                CollectError::Cut => (StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
+            };
+            OciError::new(status, code, error.to_string())
         })?;
         if let Some(posted) = from_form(&form)? {
             sent = posted;

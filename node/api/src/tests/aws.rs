@@ -319,6 +319,8 @@ async fn a_signature_is_checked_before_anything_else() {
     let session = world.signed::<CreateRepository>(&body, SECRET, "ecr", &token).await;
     assert_eq!(error(session), "UnrecognizedClientException");
     let large = vec![b' '; (1 << 20) + 1];
+    let anybody = send(world.to, "POST", "/", &[&target], &large).await;
+    assert_eq!(error(anybody), "MissingAuthenticationTokenException", "nothing is collected for anybody");
     let large = world.signed::<CreateRepository>(&large, SECRET, "ecr", &[]).await;
     assert_eq!(error(large), "RequestEntityTooLargeException");
 }
