@@ -53,7 +53,7 @@ pub fn apply(overlay: &mut Overlay<'_>, entry: &[u8]) -> Result<Vec<Reply>, Appl
     };
     let (meta, counters) = (overlay.tables().meta()?, overlay.tables().counters()?);
     let mut applier = Applier { overlay, meta, counters };
-    let replies = if applier.advance(&batch) {
+    let replies = if applier.advance(&batch)? {
         let single = batch.commands.len() == 1;
         batch.commands.into_iter().map(|command| applier.command(command, single)).collect::<Result<_, _>>()?
     } else {

@@ -67,7 +67,7 @@ pub enum Op {
     Found(Box<Founding>),
     /// Moves state time and drops what has expired; proposed each minute.
     Tick,
-    /// A step in time of more than an hour, with the clocks of a majority of voters: none may be below `to`.
+    /// A step in time of more than an hour, with the clocks of a majority of the nodes: none may be below `to`.
     AdvanceTime {
         to: Timestamp,
         clocks: Vec<(NodeId, Timestamp)>,

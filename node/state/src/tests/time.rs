@@ -1,5 +1,5 @@
 use flotilla_base::{NodeId, Timestamp};
-use flotilla_registry::Refusal;
+use flotilla_registry::{NodeRecord, NodeState, Refusal};
 
 use crate::{ApplyError, Op, Outcome, Overlay, apply, tests::support::*};
 
@@ -51,13 +51,34 @@ fn a_large_step_needs_clocks_that_vouch_for_it() {
     for (clocks, accepted) in [
         (vec![clock(0), clock(5_000)], true),
         (vec![clock(0), clock(5_001)], false),
-        (vec![(NodeId(2), Timestamp(u64::MAX))], true),
+        (vec![(NodeId(1), Timestamp(u64::MAX))], true),
         (vec![], false),
     ] {
         let mut world = World::new();
         let reply = world.run(Op::AdvanceTime { to, clocks: clocks.clone() });
         let expected = if accepted { (Ok(Outcome::Done), to) } else { (Err(Refusal::TimeStep), START) };
         assert_eq!((reply, time(&world)), expected, "{clocks:?}");
+    }
+}
+
+#[test]
+fn a_large_step_needs_the_clocks_of_more_than_half_of_the_nodes() {
+    let states = [NodeState::Active, NodeState::Draining, NodeState::Active, NodeState::Joining, NodeState::Removed];
+    for (clocks, accepted) in [
+        (vec![1], false),
+        (vec![1, 2], true),
+        (vec![2, 3, 4], true),
+        (vec![1, 1, 1], false),
+        (vec![1, 4, 5], false),
+        (vec![1, 9], false),
+    ] {
+        let mut world = World::new();
+        for (id, state) in (1..).zip(states) {
+            world.ok(Op::PutNode(Box::new(NodeRecord { state, ..node(id) })));
+        }
+        let step = clocks.iter().map(|id| (NodeId(*id), at(600))).collect();
+        let reply = world.run(Op::AdvanceTime { to: at(600), clocks: step });
+        assert_eq!(reply.is_ok(), accepted, "{clocks:?}: {reply:?}");
     }
 }
 
