@@ -16,3 +16,6 @@ pub use blob::{BlobConfig, BlobReader, BlobStore, BlobUsage, Found, PartialWrite
 pub use keyring::{Keyring, KeyringError, OpenError};
 pub use segment_log::{LogError, SegmentLog, SegmentLogConfig, Slot};
 pub use sled::Sled;
+
+#[cfg(test)]
+mod test_disk;

@@ -13,7 +13,8 @@
 //!   a record of a *later* batch behind it is no torn write but a lost promise, and the log refuses to open. Damage to
 //!   the very last batch cannot be told from a torn one;
 //! - after a failed write or sync nothing more is written (the kernel may have dropped dirty pages and forgotten the
-//!   error): the log must be opened again, which reads what the disk really holds.
+//!   error): the log must be opened again. That reads the page cache, which may show a batch that the disk does not
+//!   hold, so the last batch is written once more and synced before anybody counts on it.
 //!
 //! Not here: what the entries mean. Locking the folder against a second process is the business of the node's start.
 

@@ -122,8 +122,8 @@ impl Segment {
         Ok(Self { path, file, first, offsets: Vec::new(), len_bytes: HEADER_BYTES as u64 })
     }
 
-    /// Reads the segment through. In the `last` one a torn append is cut, and a creation that was cut short is undone:
-    /// `None`.
+    /// Reads the segment through. In the `last` one a torn append is cut, a creation that was cut short is undone
+    /// (`None`), and what is left is durable on return: its last batch may never have been synced.
     pub(super) fn open(disk: &dyn Disk, path: &Path, first: LogIndex, last: bool) -> Result<Option<Self>, LogError> {
         let file = disk.open(path).map_err(io_error("open", path))?;
         let len = file.len().map_err(io_error("measure", path))?;
@@ -141,12 +141,14 @@ impl Segment {
         }
         let mut offset = HEADER_BYTES;
         let mut offsets = Vec::new();
+        let mut batch = offset;
         while offset < bytes.len() {
             let Some(record) = decode(&bytes, offset) else { break };
             if record.index != first.0.saturating_add(offsets.len() as u64) {
                 return Err(corrupt(offset, "index out of order"));
             }
             offsets.push(offset as u64);
+            batch = usize::try_from(record.batch).map_or(offset, |batch| batch.min(offset));
             offset = record.payload.end;
         }
         if offset < bytes.len() {
@@ -156,6 +158,12 @@ impl Segment {
             tracing::info!(path = %path.display(), offset, bytes = bytes.len() - offset, "torn append cut");
             // Before anything is appended: the rest of the torn records must not come to lie behind new ones.
             file.set_len(offset as u64).map_err(io_error("cut", path))?;
+        }
+        if last {
+            // Read through the page cache, the last batch says nothing of the disk: its sync may have failed or never
+            // begun. After a failure a bare sync succeeds without writing, so the bytes are written once more.
+            let shown = bytes.get(batch..offset).unwrap_or_default();
+            file.write_at(batch as u64, shown).map_err(io_error("write", path))?;
             file.sync().map_err(io_error("sync", path))?;
         }
         Ok(Some(Self { path: path.to_owned(), file, first, offsets, len_bytes: offset as u64 }))

@@ -2,6 +2,7 @@ use flotilla_runtime::{Entropy, Fault, MemoryDisk, RealDisk};
 use proptest::prelude::*;
 
 use super::*;
+use crate::test_disk::TestDisk;
 
 const SMALL: SegmentLogConfig = SegmentLogConfig { segment_bytes: 200 };
 
@@ -147,6 +148,23 @@ fn after_a_failed_sync_nothing_more_is_written() {
     assert!(matches!(log.truncate(LogIndex(1)), Err(LogError::Poisoned)));
     assert!(matches!(log.purge(LogIndex(1), b"x"), Err(LogError::Poisoned)));
     assert_eq!(all(&log), entries(1..3), "what was acknowledged can still be read");
+}
+
+#[test]
+fn a_batch_that_was_never_synced_is_durable_once_it_was_shown() {
+    let disk = TestDisk::default();
+    let start = || SegmentLog::open(Arc::new(disk.clone()), dir(), SMALL).unwrap();
+    let mut log = start();
+    log.append(&entries(1..3)).unwrap();
+    disk.memory.fail(Some(Fault::once(2, io::ErrorKind::Other)));
+    assert!(log.append(&entries(3..30)).is_err(), "the sync fails");
+    // The process starts again, without a loss of power.
+    let mut log = start();
+    assert_eq!(all(&log), entries(1..30));
+    assert_eq!(all(&open(&disk.memory.crash(None)).unwrap()), entries(1..30));
+    // The segment is full, so it is never synced by an append.
+    log.append(&entries(30..32)).unwrap();
+    assert_eq!(all(&open(&disk.memory.crash(None)).unwrap()), entries(1..32));
 }
 
 #[derive(Clone, Debug)]

@@ -1,0 +1,165 @@
+//! A disk of tests with the faults that [`MemoryDisk`] does not have, around one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use flotilla_runtime::{Disk, File, MemoryDisk, Stat, Usage};
+
+#[derive(Clone, Default)]
+pub(crate) struct TestDisk {
+    pub(crate) memory: MemoryDisk,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Files whose last sync failed and that were not written since: the kernel has dropped their pages' marks, and a
+    /// sync of them succeeds without writing.
+    forgotten: BTreeSet<PathBuf>,
+    /// What reading these files fails with.
+    unreadable: BTreeMap<PathBuf, i32>,
+    stuck: BTreeSet<PathBuf>,
+    size_bytes: Option<u64>,
+}
+
+struct TestFile {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    state: Arc<Mutex<State>>,
+}
+
+impl TestDisk {
+    /// Reading `path` fails with `errno`.
+    pub(crate) fn unreadable(&self, path: &Path, errno: i32) {
+        self.state.lock().unwrap().unreadable.insert(path.to_owned(), errno);
+    }
+
+    /// `path` can be neither renamed nor removed.
+    pub(crate) fn stuck(&self, path: &Path) {
+        self.state.lock().unwrap().stuck.insert(path.to_owned());
+    }
+
+    /// Forgets what was said of single files.
+    pub(crate) fn heal(&self) {
+        *self.state.lock().unwrap() = State::default();
+    }
+
+    /// The file system is this large, and partials are all that it holds.
+    pub(crate) fn set_size(&self, bytes: u64) {
+        self.state.lock().unwrap().size_bytes = Some(bytes);
+    }
+
+    fn wrap(&self, path: &Path, file: Arc<dyn File>) -> Arc<dyn File> {
+        Arc::new(TestFile { file, path: path.to_owned(), state: self.state.clone() })
+    }
+
+    fn moves(&self, path: &Path) -> io::Result<()> {
+        match self.state.lock().unwrap().stuck.contains(path) {
+            true => Err(io::ErrorKind::PermissionDenied.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Disk for TestDisk {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(self.wrap(path, self.memory.open(path)?))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(self.wrap(path, self.memory.create(path)?))
+    }
+
+    fn create_private(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(self.wrap(path, self.memory.create_private(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.moves(from)?;
+        self.memory.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.moves(path)?;
+        self.memory.remove(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.memory.create_dir(path)
+    }
+
+    fn create_private_dir(&self, path: &Path) -> io::Result<()> {
+        self.memory.create_private_dir(path)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        self.memory.stat(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        self.memory.list(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.memory.sync_dir(path)
+    }
+
+    fn usage(&self, path: &Path) -> io::Result<Usage> {
+        let mut usage = self.memory.usage(path)?;
+        if let Some(size_bytes) = self.state.lock().unwrap().size_bytes {
+            let partials = self.memory.list(&path.join("partial")).unwrap_or_default();
+            let held: u64 = partials.iter().map(|path| self.memory.stat(path).unwrap().len_bytes).sum();
+            usage.free_bytes = size_bytes.saturating_sub(held);
+        }
+        Ok(usage)
+    }
+}
+
+impl TestFile {
+    fn readable(&self) -> io::Result<()> {
+        match self.state.lock().unwrap().unreadable.get(&self.path) {
+            Some(errno) => Err(io::Error::from_raw_os_error(*errno)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl File for TestFile {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.readable()?;
+        self.file.read_at(offset, into)
+    }
+
+    fn read_cached(&self, offset: u64, into: &mut [u8]) -> io::Result<Option<usize>> {
+        self.readable()?;
+        self.file.read_cached(offset, into)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.state.lock().unwrap().forgotten.remove(&self.path);
+        self.file.write_at(offset, bytes)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if self.state.lock().unwrap().forgotten.contains(&self.path) {
+            return Ok(());
+        }
+        let outcome = self.file.sync();
+        if outcome.is_err() {
+            self.state.lock().unwrap().forgotten.insert(self.path.clone());
+        }
+        outcome
+    }
+}
