@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{
     BlobReader, StorageError,
     lane::{Lane, PART_BYTES, Work},
-    layout::{self, Paths, io_error},
+    layout::{Paths, io_error},
     live::{Blob, Pin},
     pieces::{self, HASH_BYTES, HEADER_BYTES, Hash, PieceHasher},
     store::Inner,
@@ -195,11 +195,7 @@ impl Tenure {
         let mut account = self.account();
         if !account.settled {
             account.settled = true;
-            for path in [&self.paths.data, &self.paths.pieces] {
-                if let Err(error) = layout::remove(&*self.inner.host.disk, path) {
-                    tracing::warn!(path = %path.display(), %error, "partial was not deleted");
-                }
-            }
+            self.inner.discard(&self.paths);
         }
         error
     }

@@ -57,7 +57,31 @@ impl Space {
 
     /// Whether a partial of `len` bytes fits, of which `held` are there already.
     pub(super) fn fits(&self, config: &BlobConfig, usage: Usage, len: u64, held: u64) -> bool {
-        let used = self.used_bytes().saturating_sub(held).saturating_add(len);
+        self.fits_beside(self.used_bytes(), config, usage, len, held)
+    }
+
+    /// As [`Space::fits`], for `digest` and when no other partial without a writer were there.
+    pub(super) fn fits_without_idle(&self, config: &BlobConfig, usage: Usage, digest: &Digest, len: u64) -> bool {
+        let (mut held, mut freed_bytes, mut freed_inodes) = (0, 0u64, 0u64);
+        for (idle, bytes) in &self.idle {
+            if idle == digest {
+                held = *bytes;
+            } else {
+                freed_bytes = freed_bytes.saturating_add(*bytes);
+                // Data and journal.
+                freed_inodes += 2;
+            }
+        }
+        let usage = Usage {
+            free_bytes: usage.free_bytes.saturating_add(freed_bytes),
+            free_inodes: usage.free_inodes.saturating_add(freed_inodes),
+            ..usage
+        };
+        self.fits_beside(self.used_bytes().saturating_sub(freed_bytes), config, usage, len, held)
+    }
+
+    fn fits_beside(&self, used_bytes: u64, config: &BlobConfig, usage: Usage, len: u64, held: u64) -> bool {
+        let used = used_bytes.saturating_sub(held).saturating_add(len);
         let wanted = self.unwritten_bytes.saturating_add(len.saturating_sub(held)).saturating_add(config.reserve.0);
         used <= config.max_bytes.0 && wanted <= usage.free_bytes && usage.free_inodes >= RESERVED_INODES
     }

@@ -32,7 +32,7 @@ use std::{
 
 use flotilla_base::ByteLen;
 use flotilla_oci::Digest;
-use flotilla_runtime::Host;
+use flotilla_runtime::{Host, Usage};
 use prometheus_client::registry::Registry;
 use tokio::{sync::watch, time::Instant};
 
@@ -281,8 +281,7 @@ impl Inner {
 
     fn begin(self: &Arc<Self>, digest: Digest, len: u64) -> Result<PartialWriter, StorageError> {
         let disk = &*self.host.disk;
-        let usage = disk.usage(self.layout.dir()).map_err(io_error("measure", self.layout.dir()))?;
-        self.make_room(&digest, len, usage)?;
+        let usage = self.make_room(&digest, len)?;
         let stripe = self.stripe(&digest);
         match self.table().get(&digest) {
             Some(blob) if blob.is_sealed() => return Err(StorageError::Sealed { digest }),
@@ -304,16 +303,23 @@ impl Inner {
             }
             space.promised_bytes = space.promised_bytes.saturating_add(len);
             space.unwritten_bytes = space.unwritten_bytes.saturating_add(len);
-            space.idle.remove(&digest).is_some()
+            space.idle.remove(&digest)
         };
-        let opened = self.open_partial(&paths, former);
+        let opened = self.open_partial(&paths, former.is_some());
         let (data, journal, content) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 let mut space = self.space();
                 space.promised_bytes = space.promised_bytes.saturating_sub(len);
                 space.unwritten_bytes = space.unwritten_bytes.saturating_sub(len);
-                drop(space);
+                match former {
+                    // What is left of it is taken up another time, or makes room.
+                    Some(held) => drop(space.idle.insert(digest, held)),
+                    None => {
+                        drop(space);
+                        self.discard(&paths);
+                    }
+                }
                 if error.is_disk_full() {
                     self.warn_full();
                     return Err(StorageError::Full { digest });
@@ -355,25 +361,48 @@ impl Inner {
         Ok((data, journal, Vec::new()))
     }
 
-    /// Deletes partials without a writer, when a new one does not fit beside them.
-    fn make_room(&self, digest: &Digest, len: u64, usage: flotilla_runtime::Usage) -> Result<(), StorageError> {
+    /// Deletes partials without a writer one by one, until a new one fits beside the rest; none when it would not fit
+    /// without any. The file system as it is then.
+    fn make_room(&self, digest: &Digest, len: u64) -> Result<Usage, StorageError> {
+        let dir = self.layout.dir();
+        let measure = || self.host.disk.usage(dir).map_err(io_error("measure", dir));
+        let fits = |space: &Space, usage| {
+            let held = space.idle.get(digest).copied().unwrap_or(0);
+            space.fits(&self.config, usage, len, held)
+        };
+        let mut usage = measure()?;
         let others: Vec<Digest> = {
             let space = self.space();
-            let held = space.idle.get(digest).copied().unwrap_or(0);
-            if space.fits(&self.config, usage, len, held) {
-                return Ok(());
+            if fits(&space, usage) || !space.fits_without_idle(&self.config, usage, digest, len) {
+                return Ok(usage);
             }
             space.idle.keys().filter(|other| *other != digest).copied().collect()
         };
         for other in others {
             let _stripe = self.stripe(&other);
-            if self.space().idle.remove(&other).is_some() {
-                let paths = self.layout.partial(&other);
-                layout::remove(&*self.host.disk, &paths.data)?;
-                layout::remove(&*self.host.disk, &paths.pieces)?;
+            let Some(held) = self.space().idle.remove(&other) else { continue };
+            let paths = self.layout.partial(&other);
+            let removed = layout::remove(&*self.host.disk, &paths.data)
+                .and_then(|_| layout::remove(&*self.host.disk, &paths.pieces));
+            if let Err(error) = removed {
+                self.space().idle.insert(other, held);
+                return Err(error);
+            }
+            usage = measure()?;
+            if fits(&self.space(), usage) {
+                break;
             }
         }
-        Ok(())
+        Ok(usage)
+    }
+
+    /// Deletes a partial that nobody will take up.
+    pub(super) fn discard(&self, paths: &layout::Paths) {
+        for path in [&paths.data, &paths.pieces] {
+            if let Err(error) = layout::remove(&*self.host.disk, path) {
+                tracing::warn!(path = %path.display(), %error, "partial was not deleted");
+            }
+        }
     }
 
     fn remove(&self, digest: &Digest) -> Result<(), StorageError> {

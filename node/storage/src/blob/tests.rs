@@ -10,6 +10,8 @@ use proptest::prelude::*;
 
 use super::{pieces::PIECE_BYTES, *};
 
+mod trouble;
+
 const P: usize = PIECE_BYTES as usize;
 const DIR: &str = "/blobs";
 
@@ -22,7 +24,7 @@ fn sha256(bytes: &[u8]) -> Digest {
     Digest::from_hash(Algorithm::Sha256, digest::digest(&digest::SHA256, bytes).as_ref()).unwrap()
 }
 
-fn host(disk: &MemoryDisk) -> Host {
+fn host(disk: &(impl Disk + Clone)) -> Host {
     Host { disk: Arc::new(disk.clone()), blocking: Blocking::Inline, ..Host::system() }
 }
 
@@ -35,7 +37,7 @@ fn config() -> BlobConfig {
     }
 }
 
-async fn open(disk: &MemoryDisk) -> BlobStore {
+async fn open(disk: &(impl Disk + Clone)) -> BlobStore {
     BlobStore::open(host(disk), config(), &mut Registry::default()).await.unwrap()
 }
 
@@ -66,7 +68,7 @@ async fn is_absent(store: &BlobStore, digest: &Digest) -> bool {
     matches!(store.find(digest).await.unwrap(), Found::Absent)
 }
 
-fn files(disk: &MemoryDisk, folder: &str) -> usize {
+fn files(disk: &impl Disk, folder: &str) -> usize {
     disk.list(&Path::new(DIR).join(folder)).unwrap().len()
 }
 
