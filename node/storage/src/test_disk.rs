@@ -71,7 +71,9 @@ impl Disk for TestDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(self.wrap(path, self.memory.create(path)?))
+        let file = self.memory.create(path)?;
+        self.state.lock().unwrap().unreadable.remove(path);
+        Ok(self.wrap(path, file))
     }
 
     fn create_private(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -80,7 +82,9 @@ impl Disk for TestDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.moves(from)?;
-        self.memory.rename(from, to)
+        self.memory.rename(from, to)?;
+        self.state.lock().unwrap().unreadable.remove(to);
+        Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

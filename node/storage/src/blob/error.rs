@@ -2,6 +2,7 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use flotilla_base::ByteLen;
 use flotilla_oci::Digest;
+use rustix::io::Errno;
 
 /// Why a blob could not be read or written. Cheap to clone: every reader of a partial that fails gets the same one.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -35,6 +36,13 @@ pub enum StorageError {
     Quarantined { digest: Digest },
     #[error("cannot {operation} {}", path.display())]
     Io { operation: &'static str, path: PathBuf, source: Arc<io::Error> },
+}
+
+/// Whether this says that the bytes are lost, not that they cannot be had just now. What file systems with checksums
+/// answer is among it.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    let lost = [Errno::IO, Errno::BADMSG, Errno::UCLEAN];
+    error.kind() == io::ErrorKind::InvalidData || Errno::from_io_error(error).is_some_and(|errno| lost.contains(&errno))
 }
 
 impl StorageError {

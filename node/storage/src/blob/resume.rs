@@ -5,6 +5,7 @@ use flotilla_runtime::{Disk, File, read_file};
 
 use super::{
     StorageError,
+    error::is_damage,
     layout::{Paths, io_error},
     partial::HashWork,
     pieces::{self, HASH_BYTES, HEADER_BYTES, Hash, PIECE_BYTES, PieceHasher},
@@ -60,12 +61,18 @@ pub(super) fn hash_prefix(
     Ok(prefix)
 }
 
-/// Reads an outboard or a journal; `None` when it is absent.
+/// Reads an outboard or a journal; `None` when it is absent, or damaged so that it cannot be read: both are made again.
 ///
 /// # Errors
 /// Those of the disk.
 pub(super) fn read_pieces(disk: &dyn Disk, paths: &Paths) -> Result<Option<Vec<u8>>, StorageError> {
-    read_file(disk, &paths.pieces, JOURNAL_LIMIT_BYTES).map_err(io_error("read", &paths.pieces))
+    match read_file(disk, &paths.pieces, JOURNAL_LIMIT_BYTES) {
+        Err(error) if is_damage(&error) => {
+            tracing::warn!(path = %paths.pieces.display(), %error, "hashes of a blob's pieces cannot be read");
+            Ok(None)
+        }
+        read => read.map_err(io_error("read", &paths.pieces)),
+    }
 }
 
 /// Takes up the partial in `data` and cuts it and its journal to what matches.

@@ -39,6 +39,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     BlobReader, PartialWriter, StorageError,
     buffers::Buffers,
+    error::is_damage,
     layout::{self, Layout, io_error},
     live::{Blob, Phase, Pin},
     partial::Tenure,
@@ -252,12 +253,20 @@ impl Inner {
         }
         let paths = self.layout.sealed(digest);
         let disk = &*self.host.disk;
-        let file = match disk.open(&paths.data) {
-            Ok(file) => file,
+        if self.set_aside_known(digest).unwrap_or(true) {
+            return Ok(Found::Absent);
+        }
+        let (file, len) = match disk.open(&paths.data).and_then(|file| Ok((file.clone(), file.len()?))) {
+            Ok(opened) => opened,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Absent),
+            Err(error) if is_damage(&error) => {
+                let len_bytes = disk.stat(&paths.data).map_or(0, |stat| stat.len_bytes);
+                // A blob that stays is absent all the same.
+                let _ = self.set_aside(digest, len_bytes, "it cannot be opened");
+                return Ok(Found::Absent);
+            }
             Err(error) => return Err(io_error("open", &paths.data)(error)),
         };
-        let len = file.len().map_err(io_error("examine", &paths.data))?;
         let outboard = resume::read_pieces(disk, &paths)?;
         let hashes = match outboard.and_then(|content| pieces::parse_outboard(&content, len)) {
             Some(hashes) => hashes,
@@ -288,6 +297,7 @@ impl Inner {
             Some(blob) if blob.tenure.is_some() => return Err(StorageError::Busy { digest }),
             _ => {}
         }
+        self.set_aside_known(&digest)?;
         if disk.stat(&self.layout.sealed(&digest).data).is_ok() {
             return Err(StorageError::Sealed { digest });
         }
@@ -422,6 +432,7 @@ impl Inner {
         let paths = self.layout.sealed(digest);
         let Ok(stat) = disk.stat(&paths.data) else { return Ok(()) };
         layout::remove(disk, &paths.data)?;
+        self.table().bad.remove(digest);
         {
             let mut space = self.space();
             space.sealed_bytes = space.sealed_bytes.saturating_sub(stat.len_bytes);

@@ -1,7 +1,7 @@
 //! The blobs that are open: those that grow, those that are read, and the ones asked for last.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -17,6 +17,8 @@ const IDLE_PIECES: usize = 256 << 10;
 #[derive(Default)]
 pub(super) struct Table {
     live: HashMap<Digest, Arc<Blob>>,
+    /// Damaged blobs that could not be set aside, with their lengths: they lie among the sealed ones and are absent.
+    pub(super) bad: BTreeMap<Digest, u64>,
     lookups: u64,
 }
 
