@@ -6,8 +6,6 @@
 //! - No fixed port, no path outside a temporary folder, no process that outlives its handle.
 //! - Nothing sleeps and then asserts: [`wait_for`] waits for a level, with a deadline and a reason.
 
-#![allow(clippy::disallowed_methods, reason = "tests stand outside the node")]
-
 pub mod aws;
 pub mod clients;
 pub mod content;

@@ -146,6 +146,8 @@ impl Answer {
             Manner::Stall { after_bytes } => (after_bytes, Then::Silence),
         };
         let (mut at, stop) = (self.range.start, self.range.end.min(self.range.start.saturating_add(limit)));
+        // A fault beyond the end of the body is none: silence after a whole answer would swallow the next request.
+        let end = if stop == self.range.end && limit != u64::MAX { Then::Next } else { end };
         let (step, pause) = match self.manner {
             Manner::Trickle { step_bytes, every } => (step_bytes, every),
             _ => (STEP_BYTES, Duration::ZERO),

@@ -2,8 +2,6 @@
 //! job, who may have what, life and death of the process, upstreams that fail, bad input, real clients, and what the
 //! README promises.
 
-#![allow(clippy::disallowed_methods, reason = "tests stand outside the node")]
-
 mod common;
 mod t10_aws;
 mod t10_floors;

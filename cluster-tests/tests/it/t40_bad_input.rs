@@ -52,7 +52,6 @@ fn malformed_names_references_and_pages_have_precise_errors() {
             &["PAGINATION_NUMBER_INVALID", "NAME_UNKNOWN"],
         ),
         ("/v2/docker-hub/library/app/nothing", &["UNSUPPORTED", "NAME_UNKNOWN", "NAME_INVALID"]),
-        ("/v2x", &["UNSUPPORTED", "NAME_UNKNOWN", "UNKNOWN"]),
     ];
     for (path, codes) in cases {
         let answer = client.get(path);

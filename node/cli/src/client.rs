@@ -118,8 +118,7 @@ pub(crate) async fn is_ready(transport: &Transport) -> bool {
     transport.exchange(request, READY_TIMEOUT).await.is_ok_and(|reply| reply.status() == StatusCode::OK)
 }
 
-/// The one place that reads the wall clock, for signatures and ages.
-#[expect(clippy::disallowed_methods, reason = "a command line has no node's clock")]
+/// The one place that reads the wall clock: signatures and ages need it, and a command line has no node's clock.
 pub(crate) fn now() -> Timestamp {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))

@@ -7,8 +7,6 @@
 //! - Text of a server reaches the terminal without control characters.
 //! - Every wait is bounded.
 
-#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests stand outside the node"))]
-
 mod client;
 mod command;
 mod env;

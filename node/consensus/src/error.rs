@@ -77,12 +77,8 @@ pub enum SnapshotError {
 }
 
 impl SnapshotError {
-    /// Whether the file is not what was written; trying again cannot help. A newer program's file is whole.
+    /// Whether the file is not what was written; trying again cannot help.
     pub(crate) fn is_damage(&self) -> bool {
-        match self {
-            Self::Damaged(_) => true,
-            Self::Record(error) => !matches!(error, CodecError::Version { found, known } if found > known),
-            Self::Io { .. } | Self::Store(_) => false,
-        }
+        matches!(self, Self::Damaged(_) | Self::Record(_))
     }
 }

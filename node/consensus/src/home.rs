@@ -73,7 +73,6 @@ impl Home for SledHome {
         fs::remove_dir_all(self.path(generation))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a whole folder that is not needed any more")]
     fn set_aside(&self, generation: u64) -> io::Result<PathBuf> {
         let aside = self.dir.join("damaged");
         match fs::remove_dir_all(&aside) {

@@ -8,8 +8,6 @@
 //! loss of power (3); a committed entry is never skipped: one that cannot be applied stops the node (18); no entry
 //! exceeds `state::COMMAND_LIMIT`; the log is cut only below a durable snapshot.
 
-#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests stand outside the node"))]
-
 mod barrier;
 mod boot;
 mod builder;

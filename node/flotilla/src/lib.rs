@@ -1,8 +1,6 @@
 //! The binary: command line, configuration, assembly, the order of starting and stopping. [`main`] is here so that the
 //! tests have a binary of their own and the simulation can assemble the same node from other parts.
 
-#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests stand outside the node"))]
-
 mod args;
 mod assemble;
 mod config;

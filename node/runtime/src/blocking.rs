@@ -10,7 +10,6 @@ impl Blocking {
     ///
     /// # Panics
     /// When `work` panics, or the runtime is shutting down.
-    #[expect(clippy::disallowed_methods, reason = "this is what the others are sent to")]
     pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> T {
         match self {
             Self::Inline => work(),

@@ -5,8 +5,6 @@
 //! matched (2); what is opened without a proof consists of its own origin's bytes (6); memory is bounded by the number
 //! of fills and readers (12); "nowhere" is said only when the asker's own origin said so (13).
 
-#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests stand outside the node"))]
-
 mod core;
 mod drive;
 mod error;
@@ -30,5 +28,5 @@ pub use have::{Have, LocalOnly};
 pub use lease::{AlwaysGranted, HeldBy, Lease, LeaseGuard, LeaseKey};
 pub use origins::{OriginError, Origins, Resolved};
 pub use reader::{Reader, Sealing};
-pub use transfer::{Blob, Delivered, Parts, Proof, Transfer, Wanted};
+pub use transfer::{Blob, Parts, Proof, Transfer, Wanted};
 pub use want::{NobodyElse, Want};

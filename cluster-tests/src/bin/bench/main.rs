@@ -6,7 +6,6 @@
 //! measures: it reads into a fixed buffer and looks at nothing it does not need. Every server is asked first for the
 //! right bytes, by digest.
 
-#![allow(clippy::disallowed_methods, reason = "tests stand outside the node")]
 #![expect(clippy::print_stdout, reason = "the table is the product")]
 
 mod cold;

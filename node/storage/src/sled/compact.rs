@@ -4,8 +4,6 @@
 //! folder is synced, then the old one goes. A crash before the second rename leaves the old store under its own name or
 //! aside, where [`settle`] takes it back; after it, the copy is the store.
 
-#![expect(clippy::disallowed_methods, reason = "sled knows folders, and a folder is renamed whole")]
-
 use std::{
     ffi::OsString,
     fs, io,
