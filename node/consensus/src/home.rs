@@ -73,6 +73,7 @@ impl Home for SledHome {
         fs::remove_dir_all(self.path(generation))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a folder, which Disk does not know; what is set aside may be lost")]
     fn set_aside(&self, generation: u64) -> io::Result<PathBuf> {
         let aside = self.dir.join("damaged");
         match fs::remove_dir_all(&aside) {

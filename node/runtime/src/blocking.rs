@@ -10,6 +10,7 @@ impl Blocking {
     ///
     /// # Panics
     /// When `work` panics, or the runtime is shutting down.
+    #[expect(clippy::disallowed_methods, reason = "this is the pool")]
     pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> T {
         match self {
             Self::Inline => work(),

@@ -100,6 +100,7 @@ impl Disk for RealDisk {
         Ok(Arc::new(fs::File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the disk")]
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }

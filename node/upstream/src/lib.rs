@@ -4,6 +4,8 @@
 //! Invariant: a credential or token goes to the upstream's own origin and to a realm that is allowed for it, and to
 //! nobody else. No query string of a redirect is logged or part of an error.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests stand in for the world around a node"))]
+
 mod account;
 mod address;
 mod bounded;

@@ -49,6 +49,7 @@ fn remove(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// Ends a rewrite that a crash cut.
+#[expect(clippy::disallowed_methods, reason = "sled owns its folder and knows no Disk")]
 pub(super) fn settle(dir: &Path) -> Result<(), StoreError> {
     let old = beside(dir, ".old");
     let exists = |path: &Path| path.try_exists().map_err(io_error("examine the store's folder"));
@@ -89,6 +90,7 @@ pub(super) fn compact(dir: &Path, db: Db, threshold: Threshold) -> Result<Db, St
     let copied = copy(&db, &new);
     drop(db);
     copied?;
+    #[expect(clippy::disallowed_methods, reason = "sled owns its folder and knows no Disk")]
     let rename = |from: &Path, to: &Path| fs::rename(from, to).map_err(io_error("rename the store"));
     rename(dir, &old)?;
     rename(&new, dir)?;
