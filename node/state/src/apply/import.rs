@@ -170,19 +170,23 @@ impl Applier<'_, '_> {
         }
     }
 
-    pub(super) fn expire_parts(&mut self) -> Result<(), StoreError> {
+    /// Drops at most `limit` of them.
+    pub(super) fn expire_parts(&mut self, limit: usize) -> Result<(), StoreError> {
         let mut after: Option<Bytes> = None;
-        loop {
+        let mut dropped = 0;
+        while dropped < limit {
             let page = self.tables().under(STAGED_PARTS, &[], after.as_deref(), PAGE)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(last.clone());
             for (key, row) in page {
                 let part: StagedPart = decode_row(STAGED_PARTS, &row)?;
-                if self.meta.time.since(part.arrived_at) >= PART_TTL {
+                if self.meta.time.since(part.arrived_at) >= PART_TTL && dropped < limit {
                     self.remove(STAGED_PARTS, key.to_vec())?;
+                    dropped += 1;
                 }
             }
         }
+        Ok(())
     }
 }
 

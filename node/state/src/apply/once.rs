@@ -108,6 +108,7 @@ impl Applier<'_, '_> {
         page.iter().map(|(seq, _)| read_number(REPLIES, seq)).collect()
     }
 
+    /// Drops the replies of one silent process: they are as many as a batch should drop.
     pub(super) fn expire_replies(&mut self) -> Result<(), StoreError> {
         let mut after: Option<Bytes> = None;
         loop {
@@ -117,7 +118,7 @@ impl Applier<'_, '_> {
             for (key, row) in &page {
                 let process: Process = decode_row(PROCESSES, row)?;
                 if process.kept > 0 && self.meta.time.since(process.last_at) >= REPLIES_TTL {
-                    self.forget_replies(NodeId(read_number(PROCESSES, key)?))?;
+                    return self.forget_replies(NodeId(read_number(PROCESSES, key)?));
                 }
             }
         }
@@ -159,19 +160,15 @@ impl Applier<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn expire_outcomes(&mut self) -> Result<(), StoreError> {
-        let mut after: Option<Bytes> = None;
-        loop {
-            let page = self.tables().under(IDEMPOTENCY_BY_TIME, &[], after.as_deref(), PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            after = Some(last.clone());
-            for (key, _) in &page {
-                if self.meta.time.since(Timestamp(read_number(IDEMPOTENCY_BY_TIME, key)?)) < OUTCOME_TTL {
-                    return Ok(());
-                }
-                self.forget_outcome(key)?;
+    /// Drops those that expired first, at most `limit`.
+    pub(super) fn expire_outcomes(&mut self, limit: usize) -> Result<(), StoreError> {
+        for (key, _) in self.tables().under(IDEMPOTENCY_BY_TIME, &[], None, limit)? {
+            if self.meta.time.since(Timestamp(read_number(IDEMPOTENCY_BY_TIME, &key)?)) < OUTCOME_TTL {
+                break;
             }
+            self.forget_outcome(&key)?;
         }
+        Ok(())
     }
 
     fn forget_outcome(&mut self, time_key: &[u8]) -> Result<(), StoreError> {

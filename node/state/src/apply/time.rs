@@ -14,6 +14,9 @@ const STEP_MAX: Duration = Duration::from_secs(60 * 60);
 /// What a clock may be behind the time that it vouches for: the bound on the leader's own clock.
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
 
+/// Rows of a kind that one tick drops: readers wait while a batch is written, and after a time off all may have expired.
+const EXPIRED_ROWS: usize = 512;
+
 impl Applier<'_, '_> {
     /// Moves state time to that of `batch`; `false`: the step is too large, and nothing of the batch may happen.
     pub(super) fn advance(&mut self, batch: &CommandBatch) -> Result<bool, StoreError> {
@@ -44,11 +47,11 @@ impl Applier<'_, '_> {
         Ok(vouch.len() > rest.len())
     }
 
-    /// Drops what has expired.
+    /// Drops some of what has expired; nobody is answered from it, so that it may stay a while.
     pub(super) fn tick(&mut self) -> Result<Outcome, Halt> {
-        self.expire_outcomes()?;
+        self.expire_outcomes(EXPIRED_ROWS)?;
         self.expire_replies()?;
-        self.expire_parts()?;
+        self.expire_parts(EXPIRED_ROWS)?;
         Ok(Outcome::Done)
     }
 }

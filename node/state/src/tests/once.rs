@@ -174,3 +174,67 @@ fn a_tick_drops_marks_that_expired() {
     assert_eq!(world.replica.rows(format::IDEMPOTENCY_BY_TIME).len(), 1);
     assert_eq!(world.tables().counters().unwrap().idempotency, 1);
 }
+
+fn with_mark(world: &mut World, number: usize) -> Command {
+    let op = Op::PutAccountSetting { name: "BLOB_MOUNTING".into(), value: "ENABLED".into() };
+    let key = IdempotencyKey { invocation: number.to_string(), operation: "Put".into(), body: [0; 32] };
+    Command { idempotency: Some(key), acked_below: u64::MAX, ..world.command(op) }
+}
+
+#[test]
+fn a_tick_drops_some_of_the_expired_marks() {
+    let mut world = World::new();
+    for chunk in 0..11 {
+        let commands = (0..100).map(|n| with_mark(&mut world, chunk * 100 + n)).collect();
+        assert!(world.entry(commands).iter().all(Result::is_ok));
+    }
+    let kept = |world: &World| world.tables().counters().unwrap().idempotency;
+    assert_eq!(kept(&world), 1_100);
+    world.now = world.now.plus(Duration::from_secs(15 * 60));
+    world.ok(Op::Tick);
+    assert_eq!(kept(&world), 1_100 - 512);
+    world.ok(Op::Tick);
+    world.ok(Op::Tick);
+    assert_eq!(kept(&world), 0);
+    assert!(world.replica.rows(format::IDEMPOTENCY_BY_TIME).is_empty());
+}
+
+#[test]
+fn a_tick_drops_some_of_the_expired_parts() {
+    let mut world = World::new();
+    for index in 0..6 {
+        let part = |n| Op::PutManifestPart { digest: blob(n), index, bytes: "x".into() };
+        let commands = (0..100).map(|n| world.command(part(n))).collect();
+        assert!(world.entry(commands).iter().all(Result::is_ok));
+    }
+    assert_eq!(world.replica.rows(format::STAGED_PARTS).len(), 600);
+    world.now = world.now.plus(Duration::from_secs(10 * 60));
+    world.ok(Op::Tick);
+    assert_eq!(world.replica.rows(format::STAGED_PARTS).len(), 600 - 512);
+    world.ok(Op::Tick);
+    assert_eq!(world.replica.rows(format::STAGED_PARTS).len(), 0);
+}
+
+#[test]
+fn a_tick_drops_the_replies_of_one_silent_process() {
+    let mut world = World::new();
+    for node in [2, 3] {
+        let command = create(&mut world, 1, node, 0);
+        let command = Command { id: OpId { node: flotilla_base::NodeId(node), ..command.id }, ..command };
+        world.send(command).unwrap();
+    }
+    for _ in 0..23 {
+        world.now = world.now.plus(Duration::from_secs(3_600));
+        world.ok(Op::Tick);
+    }
+    let silent = |world: &World| {
+        let rows = world.replica.rows(format::REPLIES);
+        rows.iter().filter(|(key, _)| !key.starts_with(&1u64.to_be_bytes())).count()
+    };
+    assert_eq!(silent(&world), 2);
+    world.now = world.now.plus(Duration::from_secs(3_600));
+    world.ok(Op::Tick);
+    assert_eq!(silent(&world), 1);
+    world.ok(Op::Tick);
+    assert_eq!(silent(&world), 0);
+}
