@@ -30,5 +30,5 @@ pub use have::{Have, LocalOnly};
 pub use lease::{AlwaysGranted, HeldBy, Lease, LeaseGuard, LeaseKey};
 pub use origins::{OriginError, Origins, Resolved};
 pub use reader::{Reader, Sealing};
-pub use transfer::{Blob, Parts, Proof, Transfer, Wanted};
+pub use transfer::{Blob, Delivered, Parts, Proof, Transfer, Wanted};
 pub use want::{NobodyElse, Want};

@@ -10,13 +10,17 @@ use flotilla_runtime::{Fault, Host, MemoryDisk};
 use flotilla_storage::Found;
 
 use self::fake::{Bench, Reply, blob_of, drained, origin, through};
-use crate::{Blob, TransferError, Wanted};
+use crate::{Blob, Delivered, TransferError, Wanted};
 
 /// Larger than the piece that the store holds back.
 const LEN: usize = 3 << 20;
 
 fn wanted(bytes: &Bytes, rule: &str) -> Wanted {
     Wanted { digest: fake::digest_of(bytes), len: None, origin: Some(origin(rule)) }
+}
+
+fn unheard() -> Delivered {
+    Arc::new(|_| ())
 }
 
 fn local(blob: Blob) -> crate::Reader {
@@ -173,7 +177,7 @@ async fn a_source_without_the_blob_does_not_fail_those_whose_source_has_it() {
     let unproven = {
         let (transfer, wanted) = (bench.transfer.clone(), wanted(&bytes, "a"));
         bench.fetch.trust("a");
-        tokio::spawn(async move { transfer.open_unproven(&wanted).await })
+        tokio::spawn(async move { transfer.open_unproven(&wanted, &unheard()).await })
     };
     bench.fetch.asked("a").await;
     let second = opening("b");
@@ -191,7 +195,7 @@ async fn what_an_unbelieved_origin_leads_takes_nobody_elses_bytes() {
     let (reply, feed) = Reply::fed(LEN);
     bench.fetch.script("hostile", [reply]);
     bench.fetch.script("good", [Reply::body(&bytes)]);
-    let hostile = local(bench.transfer.open_unproven(&wanted(&bytes, "hostile")).await.unwrap().unwrap());
+    let hostile = local(bench.transfer.open_unproven(&wanted(&bytes, "hostile"), &unheard()).await.unwrap().unwrap());
     let good = local(bench.transfer.open(&wanted(&bytes, "good")).await.unwrap());
     let sealing = hostile.sealing().unwrap();
     feed.send(Err(fake::cut())).await.unwrap();
@@ -199,7 +203,7 @@ async fn what_an_unbelieved_origin_leads_takes_nobody_elses_bytes() {
     assert!(!sealing.sealed().await);
     assert!(drained(good).await.is_err(), "it followed the fill that failed, and is cut");
     assert_eq!(drained(local(bench.transfer.open(&wanted(&bytes, "good")).await.unwrap())).await.unwrap(), bytes);
-    let held = bench.transfer.open_unproven(&wanted(&bytes, "hostile")).await.unwrap();
+    let held = bench.transfer.open_unproven(&wanted(&bytes, "hostile"), &unheard()).await.unwrap();
     assert!(held.is_none(), "what is here proves nothing for another repository (6)");
 }
 
@@ -211,7 +215,7 @@ async fn a_part_that_others_brought_is_not_shown_to_an_unbelieved_origin() {
     bench.fetch.script("hostile", [Reply::fed(LEN).0, Reply::cut(&bytes, 0)]);
     let good = local(bench.transfer.open(&wanted(&bytes, "good")).await.unwrap());
     assert!(drained(good).await.is_err());
-    let blob = bench.transfer.open_unproven(&wanted(&bytes, "hostile")).await.unwrap().unwrap();
+    let blob = bench.transfer.open_unproven(&wanted(&bytes, "hostile"), &unheard()).await.unwrap().unwrap();
     let (_, body) = through(blob);
     assert!(fake::drained_stream(body).await.is_err(), "nothing but what it delivers itself: nothing");
 }
@@ -225,8 +229,8 @@ async fn a_through_stream_is_verified_and_tells_when_it_matched() {
     let (told, tell) = std::sync::mpsc::channel();
     for rule in ["right", "wrong"] {
         let told = told.clone();
-        let done = Box::new(move |len| told.send((rule, len)).unwrap());
-        let (len, body) = through(bench.transfer.through(&wanted(&bytes, rule), done).await.unwrap());
+        let done: Delivered = Arc::new(move |len| told.send((rule, len)).unwrap());
+        let (len, body) = through(bench.transfer.through(&wanted(&bytes, rule), &done).await.unwrap());
         assert_eq!(len, ByteLen(LEN as u64));
         let got = fake::drained_stream(body).await;
         if rule == "right" {

@@ -60,6 +60,9 @@ impl Blob {
     }
 }
 
+/// Told when a blob has passed by whole and matched, of which length it is.
+pub type Delivered = Arc<dyn Fn(ByteLen) + Send + Sync>;
+
 /// That an upstream has a blob, as it told for one origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
@@ -127,7 +130,7 @@ impl Transfer {
                 return Ok(Blob::Local(self.reader(reader, wanted, None)));
             }
             if let Some(joined) = self.join(wanted, None).await?
-                && let Some(blob) = self.follow(joined, wanted).await?
+                && let Some(blob) = self.follow(joined, wanted, &unheard()).await?
             {
                 return Ok(blob);
             }
@@ -137,11 +140,16 @@ impl Transfer {
 
     /// Opens a blob for a repository that has no link to it: what comes is what `wanted`'s own origin delivers, or what
     /// it has answered for while its host is trusted. `None` when the blob is here already, or comes from somewhere
-    /// else: then [`Transfer::prove`] tells whether the origin has it. Cancel safe.
+    /// else: then [`Transfer::prove`] tells whether the origin has it. `done` is called when the blob passes by and all
+    /// bytes matched. Cancel safe.
     ///
     /// # Errors
     /// As [`Transfer::open`].
-    pub async fn open_unproven(self: &Arc<Self>, wanted: &Wanted) -> Result<Option<Blob>, TransferError> {
+    pub async fn open_unproven(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        done: &Delivered,
+    ) -> Result<Option<Blob>, TransferError> {
         let origin = wanted.origin.as_ref().ok_or(TransferError::Nowhere(wanted.digest))?;
         let trusted = self.core.fetch.is_trusted(origin);
         for _ in 0..ATTEMPTS {
@@ -154,7 +162,7 @@ impl Transfer {
                 return Ok(None);
             }
             let (fill, led) = (joined.follow.clone(), joined.led);
-            let Some(blob) = self.follow(joined, wanted).await? else { continue };
+            let Some(blob) = self.follow(joined, wanted, done).await? else { continue };
             return match blob {
                 Blob::Local(_) if !alone && !fill.fill().is_delivered_by(origin) => {
                     match fill.fill().failure_for(Some(origin)) {
@@ -173,11 +181,7 @@ impl Transfer {
     ///
     /// # Errors
     /// As [`Transfer::open`].
-    pub async fn through(
-        self: &Arc<Self>,
-        wanted: &Wanted,
-        done: Box<dyn FnOnce(ByteLen) + Send>,
-    ) -> Result<Blob, TransferError> {
+    pub async fn through(self: &Arc<Self>, wanted: &Wanted, done: &Delivered) -> Result<Blob, TransferError> {
         self.core.metrics.duplicates.inc();
         self.pass(wanted, Passing::Unproven, done).await
     }
@@ -236,13 +240,9 @@ impl Transfer {
         Reader::new(reader, rescue, follow)
     }
 
-    async fn pass(
-        &self,
-        wanted: &Wanted,
-        reason: Passing,
-        done: Box<dyn FnOnce(ByteLen) + Send>,
-    ) -> Result<Blob, TransferError> {
+    async fn pass(&self, wanted: &Wanted, reason: Passing, done: &Delivered) -> Result<Blob, TransferError> {
         let origin = wanted.origin.as_ref().ok_or(TransferError::Nowhere(wanted.digest))?;
+        let done = done.clone();
         let verdict = Box::new(move |end: Result<ByteLen, &TransferError>| {
             if let Ok(len) = end {
                 done(len);
@@ -289,7 +289,7 @@ impl Transfer {
     }
 
     /// Waits for the head; `None` when the fill is no use to this asker, who then tries again.
-    async fn follow(&self, joined: Joined, wanted: &Wanted) -> Result<Option<Blob>, TransferError> {
+    async fn follow(&self, joined: Joined, wanted: &Wanted, done: &Delivered) -> Result<Option<Blob>, TransferError> {
         let Joined { follow, mut flight, .. } = joined;
         let mut stage = follow.fill().stage();
         let gone = async { while flight.changed().await.is_ok() {} };
@@ -305,7 +305,7 @@ impl Transfer {
                 }
                 Found::Absent => Ok(None),
             },
-            Some(Stage::Pass(reason)) => self.pass(wanted, reason, Box::new(|_| ())).await.map(Some),
+            Some(Stage::Pass(reason)) => self.pass(wanted, reason, done).await.map(Some),
             Some(Stage::Failed(Some(error))) => Err(error),
             Some(Stage::Failed(None)) => match follow.fill().failure_for(wanted.origin.as_ref()) {
                 Some(error) => Err(error),
@@ -314,4 +314,8 @@ impl Transfer {
             Some(Stage::Deciding | Stage::Paused) | None => Ok(None),
         }
     }
+}
+
+fn unheard() -> Delivered {
+    Arc::new(|_| ())
 }

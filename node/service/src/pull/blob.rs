@@ -10,7 +10,7 @@ use flotilla_registry::{
 };
 use flotilla_runtime::{Flight, Lead};
 use flotilla_state::{LinkBlob, Op};
-use flotilla_transfer::{Blob, Sealing, TransferError, Wanted};
+use flotilla_transfer::{Blob, Delivered, Sealing, TransferError, Wanted};
 
 use super::{Freshness, Pull, ServedBlob, Source, failure::Failure};
 use crate::ServiceError;
@@ -82,7 +82,8 @@ impl Pull {
                 Some(Verdict::MustDeliver) => return self.must_deliver(target, origin, &wanted).await,
                 Some(Verdict::Not(failure)) => return Err(failure),
                 Some(Verdict::Delivers) => {
-                    if let Some(blob) = self.transfer.open_unproven(&wanted).await? {
+                    let done = self.delivered(target, origin, digest);
+                    if let Some(blob) = self.transfer.open_unproven(&wanted, &done).await? {
                         return Ok(blob);
                     }
                     // Sealed by now, and on its way to be linked.
@@ -118,7 +119,7 @@ impl Pull {
         lead.publish(verdict.clone());
         drop(lead);
         match (verdict, proven) {
-            (Verdict::MustDeliver, _) => self.must_deliver(target, origin, wanted).await.map(Some),
+            (Verdict::MustDeliver, Ok(Some(None))) => self.must_deliver(target, origin, wanted).await.map(Some),
             (_, Ok(Some(None))) => Ok(Some(self.transfer.open(wanted).await?)),
             (_, Ok(blob)) => Ok(blob.flatten()),
             (_, Err(failure)) => Err(failure),
@@ -138,7 +139,8 @@ impl Pull {
         }
         let proven = self.proven(origin)?;
         let trusted = self.transfer.is_trusted(origin);
-        if let Some(blob) = self.transfer.open_unproven(wanted).await? {
+        let done = self.delivered(target, origin, &wanted.digest);
+        if let Some(blob) = self.transfer.open_unproven(wanted, &done).await? {
             if trusted {
                 self.proven.put((target.repository.clone(), wanted.digest), proven, PROVEN);
                 if let Blob::Local(reader) = &blob {
@@ -182,9 +184,13 @@ impl Pull {
         origin: &Origin,
         wanted: &Wanted,
     ) -> Result<Blob, Failure> {
-        let (pull, target, origin, digest) = (self.clone(), target.clone(), origin.clone(), wanted.digest);
-        let done = Box::new(move |len| pull.spawn_link(&target, &origin, digest, len, None));
-        Ok(self.transfer.through(wanted, done).await?)
+        Ok(self.transfer.through(wanted, &self.delivered(target, origin, &wanted.digest)).await?)
+    }
+
+    /// Records the link of a blob that passed by: its bytes were the proof.
+    fn delivered(self: &Arc<Self>, target: &Target, origin: &Origin, digest: &Digest) -> Delivered {
+        let (pull, target, origin, digest) = (self.clone(), target.clone(), origin.clone(), *digest);
+        Arc::new(move |len| pull.spawn_link(&target, &origin, digest, len, None))
     }
 
     /// Records the link of a blob that was proven, once it is sealed.

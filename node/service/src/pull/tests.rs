@@ -4,12 +4,13 @@ mod upstream;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flotilla_base::ByteLen;
 use flotilla_oci::Digest;
 use flotilla_registry::{Refusal, repository::Mutability};
 use flotilla_state::Op;
 use flotilla_upstream::UpstreamError;
 
-use self::bench::{Bench, TRUSTED, TTL, UNTRUSTED, digest_of, drained, manifest};
+use self::bench::{Bench, Limits, TRUSTED, TTL, UNTRUSTED, digest_of, drained, manifest};
 use super::{Freshness, PullConfig, Source, Validation};
 use crate::ServiceError;
 
@@ -282,6 +283,23 @@ async fn a_blob_that_is_here_is_shown_once_the_own_upstream_proves_to_have_it() 
     assert_eq!(drained(delivered).await.unwrap(), bytes);
     bench.linked("ex/third/app", &digest).await;
     assert_eq!(bench.blob("ex/third/app", &digest).await.unwrap().source, Source::Local);
+}
+
+#[tokio::test]
+async fn what_passes_by_takes_one_place_at_its_upstream_and_is_linked_once_it_matched() {
+    let limits = Limits { store: ByteLen::mib(1), concurrency: 1 };
+    let bench = Bench::within(PullConfig::default(), limits).await;
+    let bytes = Bytes::from(vec![4; 3 << 20]);
+    let digest = digest_of(&bytes);
+    for (host, name) in [(UNTRUSTED, "ex/some/app"), (TRUSTED, "dh/some/app")] {
+        bench.upstream.put_blob(host, "some/app", digest, &bytes);
+        let pulled = tokio::time::timeout(Duration::from_secs(8), bench.blob(name, &digest)).await;
+        let pulled = pulled.expect("it does not wait for itself").unwrap();
+        assert_eq!(pulled.source, Source::Passthrough);
+        assert!(!bench.is_linked(name, &digest));
+        assert_eq!(drained(pulled).await.unwrap(), bytes);
+        bench.linked(name, &digest).await;
+    }
 }
 
 #[tokio::test]

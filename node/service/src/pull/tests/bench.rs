@@ -39,6 +39,19 @@ pub(super) const TTL: Duration = Duration::from_secs(600);
 
 const NODE: NodeId = NodeId(7);
 
+/// What the node has to do with.
+pub(super) struct Limits {
+    pub store: ByteLen,
+    /// Requests at once, per upstream.
+    pub concurrency: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { store: ByteLen::gib(1), concurrency: 32 }
+    }
+}
+
 pub(super) struct Bench {
     pub pull: Arc<Pull>,
     pub upstream: Upstream,
@@ -74,6 +87,10 @@ impl Bench {
     }
 
     pub(super) async fn with(config: PullConfig) -> Self {
+        Self::within(config, Limits::default()).await
+    }
+
+    pub(super) async fn within(config: PullConfig, limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let upstream = Upstream::start().await;
         let clock = Arc::new(AtomicU64::new(1_800_000_000_000));
@@ -92,12 +109,16 @@ impl Bench {
         }
         let blobs = BlobConfig {
             dir: dir.path().join("blobs"),
-            max_bytes: ByteLen::gib(1),
+            max_bytes: limits.store,
             reserve: ByteLen(0),
             verify_interval: Duration::from_secs(3600),
         };
         let blobs = BlobStore::open(host.clone(), blobs, &mut registry).await.unwrap();
-        let upstreams = UpstreamConfig { hosts: hosts(upstream.port), ..UpstreamConfig::default() };
+        let upstreams = UpstreamConfig {
+            hosts: hosts(upstream.port),
+            concurrency: limits.concurrency,
+            ..UpstreamConfig::default()
+        };
         let upstreams = Upstreams::new(host.clone(), upstreams, &mut registry).unwrap();
         let view = consensus.view();
         let origins = Arc::new(Origins::new(view.clone(), upstreams.clone()));
