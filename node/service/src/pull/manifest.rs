@@ -178,7 +178,7 @@ impl Pull {
 
     pub(super) fn fetched(&self, image: Image, freshness: Freshness) -> ServedManifest {
         let Image { digest, media_type, bytes } = image;
-        self.manifests.put(digest, media_type.clone(), bytes.clone());
+        self.manifests.put(digest, bytes.clone());
         let source = if freshness == Freshness::Passthrough { Source::Passthrough } else { Source::Upstream };
         ServedManifest { digest, media_type, bytes, freshness, source }
     }
@@ -186,9 +186,9 @@ impl Pull {
     /// An image of the repository.
     fn linked(&self, repository: &Name, digest: &Digest) -> Result<Option<ServedManifest>, Failure> {
         let view = self.view.load();
-        match view.tables().image(repository, digest)? {
-            Some(_) => self.held(&view, repository, digest, Freshness::Hit).map(Some),
-            None => Ok(None),
+        match self.held(&view, repository, digest, Freshness::Hit) {
+            Err(Failure::Absent) => Ok(None),
+            held => held.map(Some),
         }
     }
 
@@ -200,21 +200,18 @@ impl Pull {
         digest: &Digest,
         freshness: Freshness,
     ) -> Result<ServedManifest, Failure> {
-        let served =
-            |media_type, bytes| ServedManifest { digest: *digest, media_type, bytes, freshness, source: Source::Local };
-        if let Some((media_type, bytes)) = self.manifests.get(digest) {
-            return Ok(served(media_type, bytes));
-        }
         let tables = view.tables();
-        let image = tables.image(repository, digest)?;
-        match (image, tables.manifest_bytes(digest)?) {
-            (Some(image), Some(bytes)) => {
-                self.manifests.put(*digest, image.media_type.clone(), bytes.clone());
-                Ok(served(image.media_type, bytes))
+        // Deleted since the tag was read: gone is gone.
+        let image = tables.image(repository, digest)?.ok_or(Failure::Absent)?;
+        let bytes = match self.manifests.get(digest) {
+            Some(bytes) => bytes,
+            None => {
+                let bytes = tables.manifest_bytes(digest)?.ok_or(Failure::Absent)?;
+                self.manifests.put(*digest, bytes.clone());
+                bytes
             }
-            // Deleted since the tag was read: gone is gone.
-            _ => Err(Failure::Absent),
-        }
+        };
+        Ok(ServedManifest { digest: *digest, media_type: image.media_type, bytes, freshness, source: Source::Local })
     }
 
     pub(super) async fn barrier(&self) -> Result<(), Failure> {

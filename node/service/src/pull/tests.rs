@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flotilla_base::ByteLen;
-use flotilla_oci::Digest;
-use flotilla_registry::{Refusal, repository::Mutability};
+use flotilla_oci::{Digest, MediaType};
+use flotilla_registry::{Refusal, image::ImageId, repository::Mutability};
 use flotilla_state::Op;
 use flotilla_upstream::UpstreamError;
 
@@ -170,7 +170,7 @@ async fn a_tag_that_moved_while_upstream_was_asked_is_asked_for_again() {
         let read = bench.pull.read(&target, Some(&"1".parse().unwrap())).unwrap();
         let image = super::import::Image {
             digest: digest_of(&c),
-            media_type: flotilla_oci::MediaType(flotilla_oci::MediaType::OCI_MANIFEST.into()),
+            media_type: MediaType(MediaType::OCI_MANIFEST.into()),
             bytes: c.clone(),
         };
         let tag = "1".parse().unwrap();
@@ -300,6 +300,28 @@ async fn what_passes_by_takes_one_place_at_its_upstream_and_is_linked_once_it_ma
         assert_eq!(drained(pulled).await.unwrap(), bytes);
         bench.linked(name, &digest).await;
     }
+}
+
+#[tokio::test]
+async fn a_manifest_is_what_the_own_upstream_calls_it_and_gone_when_it_is_deleted() {
+    let bench = Bench::new().await;
+    // Its bytes do not say what it is.
+    let named = String::from_utf8(manifest("a", &[]).to_vec()).unwrap();
+    let bytes = Bytes::from(named.replace(MediaType::OCI_MANIFEST, ""));
+    let docker = "application/vnd.docker.distribution.manifest.v2+json";
+    let digest = bench.upstream.put_manifest_as(docker, UNTRUSTED, "some/app", "1", &bytes);
+    bench.upstream.put_manifest(TRUSTED, "some/app", "1", &bytes);
+    for _ in 0..2 {
+        for (name, media_type) in [("ex/some/app", docker), ("dh/some/app", MediaType::OCI_MANIFEST)] {
+            let served = bench.manifest(name, "1").await.unwrap();
+            assert_eq!((served.media_type.0.as_str(), &served.bytes), (media_type, &bytes), "{name}");
+        }
+    }
+    let images = vec![ImageId { digest: Some(digest), tag: None }];
+    bench.propose(Op::DeleteImages { repository: "dh/some/app".parse().unwrap(), images }).await;
+    let view = bench.consensus.view().load();
+    let held = bench.pull.held(&view, &"dh/some/app".parse().unwrap(), &digest, Freshness::Stale);
+    assert!(matches!(held, Err(super::failure::Failure::Absent)), "{held:?}");
 }
 
 #[tokio::test]

@@ -53,10 +53,14 @@ impl Upstream {
 
     /// Under its tag and its digest.
     pub(super) fn put_manifest(&self, host: &str, name: &str, tag: &str, bytes: &Bytes) -> Digest {
+        self.put_manifest_as(MediaType::OCI_MANIFEST, host, name, tag, bytes)
+    }
+
+    pub(super) fn put_manifest_as(&self, media_type: &str, host: &str, name: &str, tag: &str, bytes: &Bytes) -> Digest {
         let digest = digest_of(bytes);
         for reference in [tag, &digest.to_string()] {
             let path = format!("/{host}/v2/{name}/manifests/{reference}");
-            let entry = (MediaType::OCI_MANIFEST.to_owned(), digest, bytes.clone());
+            let entry = (media_type.to_owned(), digest, bytes.clone());
             self.state().content.insert(path, entry);
         }
         digest
