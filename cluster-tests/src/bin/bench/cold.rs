@@ -20,7 +20,8 @@ pub fn pulls(servers: &Servers, effort: Effort, flotilla: &Path, table: &mut Tab
     let digest = servers.image.layers()[0].digest();
     let (mut times, mut firsts) = (BTreeMap::<_, Vec<f64>>::new(), BTreeMap::<_, Vec<f64>>::new());
     let mut measure = |name: &'static str, url: &str, prefix: &str| {
-        let client = Client::new(url);
+        // Without it docker-registry denies that it has OCI manifests.
+        let client = Client::new(url).with("Accept", cluster_tests::image::ACCEPT_ALL);
         // As a client does: first the manifest, which is not what is measured here.
         assert_eq!(client.get(&format!("/v2/{prefix}bench/image/manifests/v1")).status, 200, "{name}");
         let path = format!("/v2/{prefix}bench/image/blobs/{digest}");
