@@ -91,31 +91,12 @@ async fn route(
             let resource = Resource::Repository(target.repository.clone());
             let permit = allow(door, arrival, &caller, &endpoint, &resource, target.origin.is_some()).await?;
             let served = content(door, arrival, permit, &target, &endpoint, &head).await;
-            match served {
-                Ok(response) => Ok(response),
-                Err(BlobFailure::Request(error)) => Err(error),
-                Err(BlobFailure::Service(error)) => {
-                    let error = absent_with_its_repository(door, permit, &target, error).await;
-                    Err(OciError::from_service(&error, &door.account_id()))
-                }
-            }
+            served.map_err(|failure| match failure {
+                BlobFailure::Service(error) => OciError::from_service(&error, &door.account_id()),
+                BlobFailure::Request(error) => error,
+            })
         }
     }
-}
-
-/// What is absent from a repository that does not exist is told as the latter (`ecr-api.md` §7). A covered repository
-/// exists as soon as its upstream has something.
-async fn absent_with_its_repository(
-    door: &Door,
-    permit: Permit<'_>,
-    target: &Target,
-    error: ServiceError,
-) -> ServiceError {
-    let absent = matches!(error, ServiceError::NoManifest { .. } | ServiceError::NoBlob { .. });
-    if !absent || target.origin.is_some() {
-        return error;
-    }
-    door.services.repositories.get(permit, &target.repository).await.err().unwrap_or(error)
 }
 
 async fn content(

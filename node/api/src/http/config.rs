@@ -1,8 +1,14 @@
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
-/// `[http]` of the configuration.
+/// `[http]` of the configuration. 0 stands for "unlimited" nowhere; where nothing works without it, it is an error.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {
@@ -19,15 +25,15 @@ pub struct HttpConfig {
     /// refused. Default: none.
     pub allowed_hosts: Vec<String>,
     /// Connections at once; further ones wait in the listen queue. Default: 4096.
-    pub max_connections: usize,
+    pub max_connections: NonZeroU32,
     /// Bytes of a request's head. Default: 32 KiB.
     pub max_header_bytes: usize,
     /// Headers of a request. Default: 100.
     pub max_headers: usize,
     /// Longest wait for a request's head once its first byte is there, and for a TLS handshake. Default: 10.
-    pub header_read_timeout_seconds: u64,
+    pub header_read_timeout_seconds: NonZeroU64,
     /// After which a connection without a request is closed. Default: 60.
-    pub idle_timeout_seconds: u64,
+    pub idle_timeout_seconds: NonZeroU64,
     /// Accept credentials over plain HTTP on addresses that are not loopback. Default: false.
     pub allow_plaintext: bool,
     /// How long a stopping node still accepts while `/readyz` already says no, so that load balancers turn away.
@@ -46,6 +52,10 @@ pub struct TlsConfig {
     pub key_file: PathBuf,
 }
 
+const MAX_CONNECTIONS: NonZeroU32 = NonZeroU32::new(4096).expect("it is not zero");
+const HEADER_READ_TIMEOUT: NonZeroU64 = NonZeroU64::new(10).expect("it is not zero");
+const IDLE_TIMEOUT: NonZeroU64 = NonZeroU64::new(60).expect("it is not zero");
+
 impl Default for HttpConfig {
     fn default() -> Self {
         Self {
@@ -53,11 +63,11 @@ impl Default for HttpConfig {
             tls: None,
             public_url: None,
             allowed_hosts: Vec::new(),
-            max_connections: 4096,
+            max_connections: MAX_CONNECTIONS,
             max_header_bytes: 32 << 10,
             max_headers: 100,
-            header_read_timeout_seconds: 10,
-            idle_timeout_seconds: 60,
+            header_read_timeout_seconds: HEADER_READ_TIMEOUT,
+            idle_timeout_seconds: IDLE_TIMEOUT,
             allow_plaintext: false,
             drain_delay_seconds: 5,
             drain_timeout_seconds: 30,
@@ -67,11 +77,15 @@ impl Default for HttpConfig {
 
 impl HttpConfig {
     pub(crate) fn header_read_timeout(&self) -> Duration {
-        Duration::from_secs(self.header_read_timeout_seconds)
+        Duration::from_secs(self.header_read_timeout_seconds.get())
+    }
+
+    pub(crate) fn max_connections(&self) -> usize {
+        usize::try_from(self.max_connections.get()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
     }
 
     pub(crate) fn idle_timeout(&self) -> Duration {
-        Duration::from_secs(self.idle_timeout_seconds)
+        Duration::from_secs(self.idle_timeout_seconds.get())
     }
 
     pub(crate) fn drain_delay(&self) -> Duration {

@@ -98,7 +98,7 @@ impl Server {
             bound: BoundParts { hosts, tls, idle: config.idle_timeout(), head: config.header_read_timeout() },
             stage: watch_stage,
         });
-        let permits = Arc::new(Semaphore::new(config.max_connections));
+        let permits = Arc::new(Semaphore::new(config.max_connections()));
         let (running, ended) = watch::channel(false);
         host.tasks.spawn("http", async move {
             let mut accepting = JoinSet::new();
