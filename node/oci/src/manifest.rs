@@ -8,6 +8,8 @@ pub const MANIFEST_LIMIT: ByteLen = ByteLen::mib(4);
 
 /// Longest media type: RFC 6838 allows 127 characters on each side of the slash.
 const MEDIA_TYPE_MAX: usize = 255;
+/// As much of what an author wrote as an error repeats: errors go into logs and replies.
+const SHOWN_CHARS: usize = 255;
 
 /// A media type as written, without parameters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -135,7 +137,7 @@ impl RawManifest {
         let own = self.media_type.as_deref().filter(|text| !text.is_empty());
         let written = match (own, header) {
             (Some(body), Some(header)) if body != header => {
-                return Err(InvalidManifest::Disagrees { header: header.to_owned(), body: body.to_owned() });
+                return Err(InvalidManifest::Disagrees { header: shown(header), body: shown(body) });
             }
             (Some(text), _) | (None, Some(text)) => text,
             (None, None) if self.manifests.is_some() => MediaType::OCI_INDEX,
@@ -144,7 +146,7 @@ impl RawManifest {
         let is_index = match written {
             MediaType::OCI_INDEX | MediaType::DOCKER_LIST => true,
             MediaType::OCI_MANIFEST | MediaType::DOCKER_MANIFEST => false,
-            other => return Err(InvalidManifest::MediaType(other.to_owned())),
+            other => return Err(InvalidManifest::MediaType(shown(other))),
         };
         let has_layers = self.config.is_some() || self.layers.is_some();
         match (is_index, has_layers, self.manifests.is_some()) {
@@ -167,7 +169,7 @@ impl TryFrom<RawDescriptor> for Descriptor {
     type Error = InvalidManifest;
 
     fn try_from(raw: RawDescriptor) -> Result<Self, InvalidManifest> {
-        let digest = raw.digest.parse().map_err(|error| syntax(format!("'{}': {error}", raw.digest.escape_debug())))?;
+        let digest = raw.digest.parse().map_err(|error| syntax(format!("'{}': {error}", shown(&raw.digest))))?;
         let media_type = checked(raw.media_type.unwrap_or_default())?;
         Ok(Self { media_type, digest, size: ByteLen(raw.size) })
     }
@@ -179,8 +181,14 @@ fn checked(text: String) -> Result<MediaType, InvalidManifest> {
     if fits { Ok(MediaType(text)) } else { Err(syntax("a media type is too long or not text")) }
 }
 
-fn syntax(reason: impl Into<String>) -> InvalidManifest {
-    InvalidManifest::Syntax(reason.into())
+/// What the parser quotes it has escaped, but not shortened.
+fn syntax(reason: impl AsRef<str>) -> InvalidManifest {
+    InvalidManifest::Syntax(reason.as_ref().chars().take(SHOWN_CHARS).collect())
+}
+
+/// What an author wrote, fit for one line of a log.
+fn shown(text: &str) -> String {
+    text.escape_debug().take(SHOWN_CHARS).collect()
 }
 
 #[cfg(test)]

@@ -224,3 +224,20 @@ proptest! {
         prop_assert!(named.windows(2).all(|pair| pair[0] == pair[1]));
     }
 }
+
+#[test]
+fn errors_repeat_little_of_what_an_author_wrote_and_on_one_line() {
+    let forged = format!("x\n2026-11-22T00:00:00Z ERROR \u{2028}{}", "a".repeat(200_000));
+    for body in [
+        with(image(), json!({ "mediaType": forged })),
+        with(image(), json!({ "config": forged })),
+        with(image(), json!({ "config": { "digest": forged, "size": 1 } })),
+        with(image(), json!({ "schemaVersion": forged })),
+    ] {
+        for content_type in [None, Some(forged.as_str()), Some(MediaType::OCI_MANIFEST)] {
+            let told = parse(content_type, &body).unwrap_err().to_string();
+            assert!(told.chars().count() < 3 * SHOWN_CHARS, "{} characters", told.len());
+            assert!(!told.chars().any(|c| c.is_control() || c == '\u{2028}'), "{told}");
+        }
+    }
+}
