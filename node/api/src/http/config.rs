@@ -18,13 +18,15 @@ pub struct HttpConfig {
     /// Serves TLS on every address of `listen`. Default: plain HTTP.
     pub tls: Option<TlsConfig>,
     /// How clients reach this node, `https://registry.example.com[:port]`; what replies name as realm, `proxyEndpoint`
-    /// and `repositoryUri`. Default: the Host of the request where it is a listed one, a loopback name or an address,
-    /// else the address that the request came to.
+    /// and `repositoryUri`. Default: the Host of the request where it is a listed one, a loopback name or the address that
+    /// the request came to, else that address. A node behind address translation needs it, or its outer address in
+    /// `allowed_hosts`.
     pub public_url: Option<String>,
     /// Further names that clients use in Host, as `name` or `name:port`. On loopback listeners any other name is
     /// refused. Default: none.
     pub allowed_hosts: Vec<String>,
-    /// Connections at once; further ones wait in the listen queue. Default: 4096.
+    /// Connections at once; further ones wait in the listen queue. More than there are addresses in `listen`.
+    /// Default: 4096.
     pub max_connections: NonZeroU32,
     /// Bytes of a request's head. Default: 32 KiB.
     pub max_header_bytes: usize,

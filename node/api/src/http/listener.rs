@@ -22,6 +22,9 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 pub enum BindError {
     #[error("no address to listen on")]
     NoAddress,
+    /// Each address keeps room for the connection that it waits for.
+    #[error("max_connections is {max}: it must be more than the {addresses} addresses to listen on")]
+    TooFewConnections { max: usize, addresses: usize },
     #[error("{0} is in use by another process")]
     Busy(SocketAddr),
     #[error("cannot listen on {address}")]
@@ -52,6 +55,10 @@ impl Bound {
     /// [`BindError`].
     pub fn bind(config: HttpConfig) -> Result<Self, BindError> {
         let hosts = HostPolicy::new(config.public_url.as_deref(), &config.allowed_hosts)?;
+        let (max, addresses) = (config.max_connections(), config.listen.len());
+        if max <= addresses {
+            return Err(BindError::TooFewConnections { max, addresses });
+        }
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let mut listeners = Vec::with_capacity(config.listen.len());
         let mut addresses = Vec::with_capacity(config.listen.len());
@@ -122,5 +129,14 @@ mod tests {
         assert_eq!(error.to_string(), format!("{address} is in use by another process"));
         let none = HttpConfig { listen: Vec::new(), ..HttpConfig::default() };
         assert!(matches!(Bound::bind(none), Err(BindError::NoAddress)));
+    }
+
+    #[tokio::test]
+    async fn every_address_can_accept() {
+        let listen = vec!["127.0.0.1:0".parse().unwrap(); 2];
+        let with = |max| HttpConfig { listen: listen.clone(), max_connections: max, ..HttpConfig::default() };
+        let error = Bound::bind(with(2.try_into().unwrap())).err().unwrap();
+        assert!(matches!(error, BindError::TooFewConnections { max: 2, addresses: 2 }), "{error}");
+        assert!(Bound::bind(with(3.try_into().unwrap())).is_ok());
     }
 }

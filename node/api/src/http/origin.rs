@@ -87,7 +87,12 @@ impl HostPolicy {
             return public.clone();
         }
         let scheme = if tls { "https" } else { "http" };
-        let authority = match host.filter(|host| self.is_ours(host)) {
+        let is_here = |host: &&Authority| match address(host) {
+            // An address in Host is what the client wrote, not where it came to.
+            Some(ip) => same_place(ip, local.ip()) || self.is_listed(host),
+            None => self.is_ours(host),
+        };
+        let authority = match host.filter(is_here) {
             Some(host) => host.to_string(),
             None => local.to_string(),
         };
@@ -96,17 +101,31 @@ impl HostPolicy {
 
     /// A loopback name, an address (a page cannot be served under one that is not its server's), or a listed name.
     fn is_ours(&self, host: &Authority) -> bool {
-        let name = host.host().strip_suffix('.').unwrap_or(host.host());
-        let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
-        let name_is = |other: &str| name.eq_ignore_ascii_case(other);
+        let name = bare_name(host);
         let below_localhost = name.rsplit_once('.').is_some_and(|(_, last)| last.eq_ignore_ascii_case("localhost"));
-        bare.parse::<IpAddr>().is_ok()
-            || name_is("localhost")
-            || below_localhost
-            || self.allowed.iter().any(|allowed| {
-                name_is(allowed.host()) && allowed.port_u16().is_none_or(|port| host.port_u16() == Some(port))
-            })
+        address(host).is_some() || name.eq_ignore_ascii_case("localhost") || below_localhost || self.is_listed(host)
     }
+
+    fn is_listed(&self, host: &Authority) -> bool {
+        self.allowed.iter().any(|allowed| {
+            bare_name(host).eq_ignore_ascii_case(allowed.host())
+                && allowed.port_u16().is_none_or(|port| host.port_u16() == Some(port))
+        })
+    }
+}
+
+fn bare_name(host: &Authority) -> &str {
+    host.host().strip_suffix('.').unwrap_or(host.host())
+}
+
+fn address(host: &Authority) -> Option<IpAddr> {
+    let name = bare_name(host);
+    name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name).parse().ok()
+}
+
+fn same_place(written: IpAddr, local: IpAddr) -> bool {
+    let (written, local) = (written.to_canonical(), local.to_canonical());
+    written == local || (written.is_loopback() && local.is_loopback())
 }
 
 fn public_origin(text: &str) -> Result<Origin, InvalidHost> {
@@ -183,6 +202,13 @@ mod tests {
         let plain = policy(None, &["node1"]);
         assert_eq!(origin(&plain, "node1:5000"), "http://node1:5000");
         assert_eq!(origin(&plain, "evil.example"), "http://10.0.0.1:5000");
+        assert_eq!(origin(&plain, "10.0.0.1:80"), "http://10.0.0.1:80");
+        for elsewhere in ["203.0.113.9:5000", "127.0.0.1:5000", "[2001:db8::1]:5000"] {
+            assert_eq!(origin(&plain, elsewhere), "http://10.0.0.1:5000", "{elsewhere}");
+        }
+        assert_eq!(origin(&policy(None, &["192.0.2.1"]), "192.0.2.1:5000"), "http://192.0.2.1:5000");
+        let loopback = plain.origin(parse_authority("127.0.0.2").as_ref(), LOOPBACK.parse().unwrap(), false);
+        assert_eq!(loopback.to_string(), "http://127.0.0.2");
         assert_eq!(plain.origin(None, "[::1]:5000".parse().unwrap(), true).to_string(), "https://[::1]:5000");
         assert_eq!(origin(&policy(Some("https://r.example:8443/"), &[]), "node1"), "https://r.example:8443");
     }
