@@ -246,6 +246,20 @@ async fn images_are_listed_described_fetched_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_reply_with_manifests_is_bounded() {
+    let world = World::new(true).await;
+    let (_, manifest) = world.upstream.put_image("x/y", "small", b"layer");
+    let large = [manifest, vec![b' '; 3 << 20]].concat();
+    world.upstream.put("/v2/x/y/manifests/large".into(), "application/vnd.oci.image.manifest.v1+json", &large);
+    let tagged = |tag: &str| ImageIdentifier { image_digest: None, image_tag: Some(tag.into()) };
+    let image_ids = (0..7).map(|_| tagged("large")).chain([tagged("small")]).collect();
+    let input = BatchGetImageInput { repository_name: "quay/x/y".into(), image_ids, ..Default::default() };
+    let got = world.call::<BatchGetImage>(&input).await.unwrap();
+    let codes: Vec<&str> = got.failures.iter().map(|failure| failure.failure_code.as_str()).collect();
+    assert_eq!((got.images.len(), codes), (5, vec!["ImageInaccessible"; 3]));
+}
+
+#[tokio::test]
 async fn our_own_operations_tell_status_and_refresh() {
     let world = World::new(true).await;
     let (old, _) = world.upstream.put_image("x/y", "latest", b"old");

@@ -41,7 +41,7 @@ impl Upstream {
         upstream
     }
 
-    fn put(&self, path: String, media_type: &str, bytes: &[u8]) {
+    pub(super) fn put(&self, path: String, media_type: &str, bytes: &[u8]) {
         let mut content = self.content.lock().unwrap();
         content.as_mut().unwrap().insert(path, (media_type.to_owned(), Bytes::copy_from_slice(bytes)));
     }

@@ -28,6 +28,10 @@ const DISAGREES: Trouble = (
 );
 const MISSING: Trouble = (failure::MISSING_DIGEST_AND_TAG, failure::REASON_MISSING_DIGEST_AND_TAG);
 
+/// Manifests of one reply: four of the largest, and a hundred of the usual. It is built in memory.
+const REPLY_BYTES: usize = 16 << 20;
+const REPLY_FULL: Trouble = (failure::IMAGE_INACCESSIBLE, "The reply is full; ask for this image in another call");
+
 impl Handle for BatchGetImage {
     const ACTION: Action = Action("ecr:BatchGetImage");
 
@@ -46,8 +50,14 @@ impl Handle for BatchGetImage {
             }
         }
         let mut output = BatchGetImageOutput::default();
+        let mut left_bytes = REPLY_BYTES;
         for asked in input.image_ids {
             let id = match parse(&asked) {
+                // Of the rest nothing is fetched: one that is small would be served and the large ones before it not.
+                Ok(_) if left_bytes == 0 => {
+                    output.failures.push(failed(asked, REPLY_FULL));
+                    continue;
+                }
                 Ok(id) => id,
                 Err(trouble) => {
                     output.failures.push(failed(asked, trouble));
@@ -61,6 +71,14 @@ impl Handle for BatchGetImage {
                     continue;
                 }
             };
+            match left_bytes.checked_sub(held.manifest.len()) {
+                Some(left) => left_bytes = left,
+                None => {
+                    left_bytes = 0;
+                    output.failures.push(failed(asked, REPLY_FULL));
+                    continue;
+                }
+            }
             let Ok(manifest) = String::from_utf8(held.manifest.to_vec()) else {
                 let reason = "the manifest is no text and cannot be carried in JSON";
                 output.failures.push(failed(asked, (failure::IMAGE_INACCESSIBLE, reason)));
