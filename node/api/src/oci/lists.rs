@@ -110,13 +110,24 @@ pub(super) async fn referrers(
     let artifact_type = url::form_urlencoded::parse(query.as_bytes())
         .find_map(|(name, value)| (name == "artifactType" && !value.is_empty()).then_some(value));
     let index = door.services.pull.referrers(permit, target, digest, artifact_type.as_deref()).await?;
-    let mut response = Response::new(Body::Full(index));
+    // Upstreams need not filter, and what they did is not known here.
+    let filtered = artifact_type.and_then(|wanted| filtered(&index, &wanted));
+    let is_filtered = filtered.is_some();
+    let mut response = Response::new(filtered.map_or(Body::Full(index), Body::from));
     let media_type = HeaderValue::from_static("application/vnd.oci.image.index.v1+json");
     response.headers_mut().insert(header::CONTENT_TYPE, media_type);
-    if artifact_type.is_some() {
+    if is_filtered {
         response.headers_mut().insert("OCI-Filters-Applied", HeaderValue::from_static("artifactType"));
     }
     Ok(response)
+}
+
+/// The index with the referrers of one type only; `None` when it is no index.
+fn filtered(index: &[u8], artifact_type: &str) -> Option<Vec<u8>> {
+    let mut index: serde_json::Value = serde_json::from_slice(index).ok()?;
+    let referrers = index.get_mut("manifests")?.as_array_mut()?;
+    referrers.retain(|referrer| referrer["artifactType"] == artifact_type);
+    serde_json::to_vec(&index).ok()
 }
 
 fn told(door: &Door, error: &ServiceError) -> OciError {

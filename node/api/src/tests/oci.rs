@@ -140,3 +140,25 @@ async fn referrers_are_an_index_even_when_there_are_none() {
     let index: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
     assert_eq!((&index["schemaVersion"], &index["manifests"]), (&serde_json::json!(2), &serde_json::json!([])));
 }
+
+#[tokio::test]
+async fn referrers_are_filtered_here_when_upstream_does_not() {
+    let world = World::new(true).await;
+    let (digest, _) = world.upstream.put_image("x/y", "v1", b"layer");
+    world.get("/v2/quay/x/y/manifests/v1", &[]).await;
+    let referrer = |kind| serde_json::json!({ "artifactType": kind, "digest": digest.to_string(), "size": 1 });
+    let (sbom, signature) = (referrer("sbom"), referrer("signature"));
+    let all = serde_json::json!({ "schemaVersion": 2, "manifests": [sbom, signature, { "size": 1 }], "x": "kept" });
+    for query in ["", "?artifactType=sbom"] {
+        let path = format!("/v2/x/y/referrers/{digest}{query}");
+        world.upstream.put(path, "application/vnd.oci.image.index.v1+json", all.to_string().as_bytes());
+    }
+    for (query, expected, applied) in
+        [("", &all["manifests"], ""), ("?artifactType=sbom", &serde_json::json!([all["manifests"][0]]), "artifactType")]
+    {
+        let reply = world.get(&format!("/v2/quay/x/y/referrers/{digest}{query}"), &[]).await;
+        let index: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!((&index["manifests"], &index["x"]), (expected, &"kept".into()), "{query}");
+        assert_eq!(reply.header("oci-filters-applied"), applied);
+    }
+}
