@@ -56,7 +56,13 @@ async fn route(
         let text = "sign in, or ask for an anonymous token";
         return Err(OciError::unauthorized(text, sign_in::challenge(door, arrival, wish)));
     }
-    let who = principal.insert(sign_in::sign_in(door, arrival, &sent, wish).await?).clone();
+    let who = sign_in::sign_in(door, arrival, &sent, wish).await.inspect_err(|error| {
+        // Who sends nothing is only told where to sign in.
+        if !matches!(sent, Sent::None) {
+            count_denied(door, &endpoint, error);
+        }
+    })?;
+    let who = principal.insert(who).clone();
     arrival.record.note(|facts| {
         facts.principal = Some(who.to_string());
         facts.reference = endpoint.reference();
@@ -89,7 +95,9 @@ async fn route(
             let target = door.services.pull.target(name);
             arrival.record.note(|facts| facts.repository = Some(target.repository.to_string()));
             let resource = Resource::Repository(target.repository.clone());
-            let permit = allow(door, arrival, &caller, &endpoint, &resource, target.origin.is_some()).await?;
+            let permit = allow(door, arrival, &caller, &endpoint, &resource, target.origin.is_some())
+                .await
+                .inspect_err(|error| count_denied(door, &endpoint, error))?;
             let served = content(door, arrival, permit, &target, &endpoint, &head).await;
             served.map_err(|failure| match failure {
                 BlobFailure::Service(error) => OciError::from_service(&error, &door.account_id()),
@@ -148,6 +156,13 @@ async fn allow<'a>(
         first.get_or_insert(permit);
     }
     first.ok_or_else(|| OciError::from_service(&ServiceError::Unexpected("an endpoint without actions"), ""))
+}
+
+fn count_denied(door: &Door, endpoint: &Endpoint, error: &OciError) {
+    let is_denial = matches!(error.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    if let Some(kind) = endpoint.pulled().filter(|_| is_denial) {
+        door.services.pull.count_denied(kind);
+    }
 }
 
 fn json(value: &serde_json::Value) -> Response<Body> {

@@ -107,6 +107,15 @@ impl Endpoint {
         }
     }
 
+    /// What is pulled, as pulls are counted.
+    pub(crate) const fn pulled(&self) -> Option<&'static str> {
+        match self {
+            Self::Manifest { .. } => Some("manifest"),
+            Self::Blob { .. } => Some("blob"),
+            _ => None,
+        }
+    }
+
     pub(crate) const fn name(&self) -> Option<&Name> {
         match self {
             Self::Ping | Self::Token | Self::Catalog => None,

@@ -48,7 +48,6 @@ impl OciError {
         }))
     }
 
-    #[cfg(test)]
     pub(super) fn status(&self) -> StatusCode {
         self.0.status
     }

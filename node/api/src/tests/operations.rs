@@ -1,4 +1,4 @@
-use super::world::World;
+use super::world::{KEY_ID, World, basic};
 use crate::http::test_client::{get, send};
 
 #[tokio::test]
@@ -32,6 +32,25 @@ async fn pulls_are_counted_by_door_and_source() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
+}
+
+#[tokio::test]
+async fn denied_pulls_are_counted_and_the_way_to_a_login_is_none() {
+    let world = World::new(false).await;
+    let wrong = basic(KEY_ID, "wrong");
+    let blob = format!("/v2/quay/a/b/blobs/sha256:{}", "ab".repeat(32));
+    for (path, lines) in [
+        ("/v2/quay/a/b/manifests/v1", &[][..]),
+        ("/v2/quay/a/b/manifests/v1", &[wrong.as_str()]),
+        (&blob, &[wrong.as_str()]),
+        ("/v2/quay/a/b/tags/list", &[wrong.as_str()]),
+    ] {
+        assert_eq!(world.get(path, lines).await.status, 401);
+    }
+    let metrics = world.get("/metrics", &[]).await;
+    let denied: Vec<&str> = metrics.text().lines().filter(|line| line.contains("\"denied\"")).collect();
+    assert_eq!(denied.len(), 2, "{denied:?}");
+    assert!(denied.iter().all(|line| line.ends_with(" 1")), "{denied:?}");
 }
 
 #[tokio::test]
