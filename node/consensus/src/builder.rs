@@ -43,7 +43,7 @@ impl Inner {
             RecordError::Codec(error) => SnapshotError::Record(error),
         })?;
         let meta = record.snapshot_meta();
-        let file = self.snapshots.write(&meta, frozen)?;
+        let (meta, file) = self.snapshots.write(&meta, frozen)?;
         Ok(Snapshot { meta, snapshot: Box::new(file) })
     }
 }

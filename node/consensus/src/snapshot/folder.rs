@@ -1,7 +1,10 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use flotilla_base::store::Rows;
@@ -14,6 +17,7 @@ use crate::{
 };
 
 const SUFFIX: &str = "snapshot";
+const UNFINISHED: &str = "tmp";
 /// A copy is read and written in steps of this.
 const COPY_BYTES: usize = 1 << 20;
 
@@ -21,15 +25,19 @@ const COPY_BYTES: usize = 1 << 20;
 pub(crate) struct Folder {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    /// Held while names appear and go, not while a file is written: an installed snapshot does not wait for one that is
+    /// built.
+    names: Mutex<()>,
+    written: AtomicU64,
 }
 
 impl Folder {
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Self, SnapshotError> {
-        let folder = Self { disk, dir };
+        let folder = Self { disk, dir, names: Mutex::default(), written: AtomicU64::new(0) };
         folder.disk.create_dir(&folder.dir).map_err(folder.io("create", &folder.dir))?;
         let files = folder.disk.list(&folder.dir).map_err(folder.io("list", &folder.dir))?;
         // What a crash left half-written.
-        for path in files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "tmp")) {
+        for path in files.iter().filter(|path| path.extension().is_some_and(|extension| extension == UNFINISHED)) {
             folder.disk.remove(path).map_err(folder.io("remove", path))?;
         }
         Ok(folder)
@@ -37,6 +45,11 @@ impl Folder {
 
     /// The newest one whose head can be read.
     pub(crate) fn current(&self) -> Result<Option<(SnapshotMeta, SnapshotFile)>, SnapshotError> {
+        let _names = self.names();
+        self.newest()
+    }
+
+    fn newest(&self) -> Result<Option<(SnapshotMeta, SnapshotFile)>, SnapshotError> {
         let mut newest: Option<(SnapshotMeta, SnapshotFile)> = None;
         for path in self.whole()? {
             let file = self.disk.open(&path).map_err(self.io("open", &path))?;
@@ -51,8 +64,12 @@ impl Folder {
         Ok(newest)
     }
 
-    /// Writes `rows`; older snapshots go.
-    pub(crate) fn write(&self, meta: &SnapshotMeta, rows: &dyn Rows) -> Result<SnapshotFile, SnapshotError> {
+    /// Writes `rows`; older snapshots go. What is returned is a newer one if there is any by now.
+    pub(crate) fn write(
+        &self,
+        meta: &SnapshotMeta,
+        rows: &dyn Rows,
+    ) -> Result<(SnapshotMeta, SnapshotFile), SnapshotError> {
         self.publish(meta, |temp| dump(&*self.disk, temp, meta, rows))
     }
 
@@ -87,18 +104,36 @@ impl Folder {
         &self,
         meta: &SnapshotMeta,
         write: impl FnOnce(&Path) -> Result<Arc<dyn File>, SnapshotError>,
-    ) -> Result<SnapshotFile, SnapshotError> {
+    ) -> Result<(SnapshotMeta, SnapshotFile), SnapshotError> {
+        let temp = self.dir.join(format!("{}.{UNFINISHED}", self.written.fetch_add(1, Ordering::Relaxed)));
+        let file = write(&temp).inspect_err(|_| self.discard(&temp))?;
+        let _names = self.names();
+        // Installed while this one was written: the log behind this one is gone.
+        if let Some(newer) = self.newest()?.filter(|(held, _)| held.last_log_id > meta.last_log_id) {
+            self.discard(&temp);
+            return Ok(newer);
+        }
         let path = self.dir.join(format!("{}.{SUFFIX}", meta.snapshot_id));
-        let temp = path.with_extension("tmp");
-        let file = write(&temp)?;
         self.disk.rename(&temp, &path).map_err(self.io("rename", &path))?;
         self.disk.sync_dir(&self.dir).map_err(self.io("sync the folder of", &path))?;
         for older in self.whole()?.into_iter().filter(|other| *other != path) {
-            if let Err(error) = self.disk.remove(&older) {
-                tracing::warn!(path = %older.display(), %error, "an old snapshot could not be removed");
-            }
+            self.discard(&older);
         }
-        Ok(SnapshotFile(file))
+        Ok((meta.clone(), SnapshotFile(file)))
+    }
+
+    /// Failing costs space until the next start or snapshot.
+    fn discard(&self, path: &Path) {
+        match self.disk.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "a snapshot of no use could not be removed");
+            }
+            _ => {}
+        }
+    }
+
+    fn names(&self) -> MutexGuard<'_, ()> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn whole(&self) -> Result<Vec<PathBuf>, SnapshotError> {

@@ -73,8 +73,7 @@ async fn a_lost_log_is_not_taken_for_an_empty_one() {
 async fn an_installed_snapshot_gives_the_same_state() {
     let leader = small();
     let consensus = compacted(&leader).await;
-    let mut machine = StateMachine(consensus.state.clone());
-    let built = openraft::RaftSnapshotBuilder::build_snapshot(&mut machine.get_snapshot_builder().await).await.unwrap();
+    let built = built(&consensus).await;
     let end = built.meta.last_log_id.unwrap();
     let hash = state_hash(&consensus);
     assert_eq!(LogIndex(end.index), consensus.view().load().applied);
@@ -102,6 +101,38 @@ async fn an_installed_snapshot_gives_the_same_state() {
     let again = other.crash(None).start().await.unwrap();
     assert_eq!(state_hash(&again), hash);
     assert!(!again.status().is_leader);
+}
+
+async fn built(consensus: &Consensus) -> crate::types::Snapshot {
+    let mut machine = StateMachine(consensus.state.clone());
+    openraft::RaftSnapshotBuilder::build_snapshot(&mut machine.get_snapshot_builder().await).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_builder_does_not_replace_a_newer_snapshot() {
+    let consensus = compacted(&small()).await;
+    let first = built(&consensus).await;
+    create(&consensus, "more").await.unwrap();
+    let second = built(&consensus).await;
+    let end = second.meta.last_log_id;
+    assert!(first.meta.last_log_id < end);
+
+    let other = Machine::new(NodeId(8));
+    let learner = other.start().await.unwrap();
+    let vote = Vote::new_committed(consensus.status().term, NODE);
+    learner.raft.install_full_snapshot(vote, first).await.unwrap();
+    let mut slow = StateMachine(learner.state.clone()).get_snapshot_builder().await;
+    learner.raft.install_full_snapshot(vote, second).await.unwrap();
+    let returned = openraft::RaftSnapshotBuilder::build_snapshot(&mut slow).await.unwrap();
+    assert_eq!(returned.meta.last_log_id, end);
+    let files = flotilla_runtime::Disk::list(&other.disk, &Machine::dir().join("snapshot")).unwrap();
+    assert_eq!(files.len(), 1, "{files:?}");
+    assert_eq!(learner.state.snapshots.current().unwrap().unwrap().0.last_log_id, end);
+
+    learner.stop().await;
+    let without_state = Machine { stores: super::world::Stores::default(), ..other };
+    let again = without_state.start().await.unwrap();
+    assert!(has_rule(&again, "more"));
 }
 
 #[tokio::test(start_paused = true)]
