@@ -22,6 +22,7 @@ use flotilla_runtime::{Blocking, Disk};
 use flotilla_storage::{LogError, SegmentLog, SegmentLogConfig, Slot};
 use openraft::{LogState, OptionalSend, RaftLogReader, storage::LogFlushed, storage::RaftLogStorage};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::watch;
 
 use crate::{
     StartError,
@@ -46,6 +47,8 @@ pub(crate) struct LogStore(Arc<Inner>);
 struct Inner {
     blocking: Blocking,
     halt: Halt,
+    /// Up to where a durable snapshot stands in for the log.
+    snapshot_end: watch::Receiver<Option<LogId>>,
     // Lock order: segments, then recent. Held inside blocking work only.
     segments: Mutex<Segments>,
     recent: Mutex<Recent>,
@@ -68,6 +71,8 @@ enum Failure {
     Log(#[from] LogError),
     #[error("a record of the log cannot be encoded or decoded")]
     Record(#[from] CodecError),
+    #[error("the log was not cut at entry {}: no snapshot holds what is before it", .0.index)]
+    NoSnapshot(LogId),
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
@@ -86,6 +91,7 @@ impl LogStore {
         dir: &Path,
         config: SegmentLogConfig,
         halt: Halt,
+        snapshot_end: watch::Receiver<Option<LogId>>,
     ) -> Result<Self, StartError> {
         let log = SegmentLog::open(disk, dir, config)?;
         let slot = |slot| -> Result<Option<LogId>, StartError> {
@@ -107,6 +113,7 @@ impl LogStore {
         Ok(Self(Arc::new(Inner {
             blocking,
             halt,
+            snapshot_end,
             segments: Mutex::new(Segments { log, last, purged, committed, committed_saved }),
             recent: Mutex::default(),
             len_bytes: len_bytes.into(),
@@ -328,6 +335,15 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        // openraft asks for this while it still installs the snapshot. Should that fail, the log is what there is.
+        let mut snapshot_end = self.0.snapshot_end.clone();
+        tokio::select! {
+            biased;
+            end = snapshot_end.wait_for(|end| *end >= Some(log_id)) => {
+                end.map(drop).map_err(|_| StorageIoError::write_logs(&Failure::NoSnapshot(log_id)))?;
+            }
+            () = self.0.halt.wait() => return Err(StorageIoError::write_logs(&Failure::NoSnapshot(log_id)).into()),
+        }
         self.with(
             |failure| StorageIoError::write_logs(failure),
             move |inner, segments| {

@@ -48,18 +48,20 @@ pub(crate) fn recover(
     }
     // Whole segments are purged: few enough must make up the log that a compaction leaves little of it.
     let segments = SegmentLogConfig { segment_bytes: (config.compact_after.0 / 8).clamp(4096, LARGEST_SEGMENT) };
-    let log = LogStore::open(host.disk.clone(), host.blocking, &log_dir, segments, halt.clone())?;
     let snapshots = Folder::open(host.disk.clone(), dir.join("snapshot")).map_err(StartError::Snapshot)?;
     let snapshot = snapshots.current().map_err(StartError::Snapshot)?;
+    let snapshot_end = snapshot.as_ref().and_then(|(meta, _)| meta.last_log_id);
+    let log = LogStore::open(host.disk.clone(), host.blocking, &log_dir, segments, halt.clone(), snapshots.end())?;
 
     let pointer = state_dir.join("current");
     let number = pointed(host, &pointer)?;
-    let opened = open_state(&home, number, log.purged())?;
+    // A snapshot beyond the log is being installed: openraft takes it for installed.
+    let floor = log.purged().max(snapshot_end.filter(|end| Some(*end) > log.last()));
+    let opened = open_state(&home, number, floor)?;
     let (generation, view, record) = match opened {
         Some(opened) => opened,
         None => rebuild(host, &home, &pointer, number, dir, log.purged(), snapshot.as_ref())?,
     };
-    let snapshot_end = snapshot.as_ref().and_then(|(meta, _)| meta.last_log_id);
     // An installed snapshot may be ahead of the log; nothing else may, and who installs one has seen a vote.
     if let Some(applied) = record.applied
         && record.applied > log.last()
@@ -107,12 +109,12 @@ fn pointed(host: &Host, pointer: &Path) -> Result<u64, StartError> {
 
 type Opened = (Arc<Generation>, View, Record);
 
-/// `None`: damaged, or older than the log reaches back.
-fn open_state(home: &Arc<dyn Home>, number: u64, purged: Option<LogId>) -> Result<Option<Opened>, StartError> {
+/// `None`: damaged, or before `floor`, from where on the log can take it further.
+fn open_state(home: &Arc<dyn Home>, number: u64, floor: Option<LogId>) -> Result<Option<Opened>, StartError> {
     let opened = Generation::open(home.clone(), number).and_then(read_state);
     match opened {
-        Ok((_, _, record)) if record.applied < purged => {
-            tracing::warn!(applied = ?record.applied, ?purged, "the state is older than the log");
+        Ok((_, _, record)) if record.applied < floor => {
+            tracing::warn!(applied = ?record.applied, ?floor, "the state is older than the log");
             Ok(None)
         }
         Ok(opened) => Ok(Some(opened)),

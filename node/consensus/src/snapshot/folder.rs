@@ -9,11 +9,12 @@ use std::{
 
 use flotilla_base::store::Rows;
 use flotilla_runtime::{Disk, File};
+use tokio::sync::watch;
 
 use super::frames::{dump, head};
 use crate::{
     SnapshotError,
-    types::{SnapshotFile, SnapshotMeta},
+    types::{LogId, SnapshotFile, SnapshotMeta},
 };
 
 const SUFFIX: &str = "snapshot";
@@ -29,18 +30,29 @@ pub(crate) struct Folder {
     /// built.
     names: Mutex<()>,
     written: AtomicU64,
+    /// The end of the newest one that survives loss of power.
+    end: watch::Sender<Option<LogId>>,
 }
 
 impl Folder {
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Self, SnapshotError> {
-        let folder = Self { disk, dir, names: Mutex::default(), written: AtomicU64::new(0) };
+        let folder =
+            Self { disk, dir, names: Mutex::default(), written: AtomicU64::new(0), end: watch::Sender::default() };
         folder.disk.create_dir(&folder.dir).map_err(folder.io("create", &folder.dir))?;
         let files = folder.disk.list(&folder.dir).map_err(folder.io("list", &folder.dir))?;
         // What a crash left half-written.
         for path in files.iter().filter(|path| path.extension().is_some_and(|extension| extension == UNFINISHED)) {
             folder.disk.remove(path).map_err(folder.io("remove", path))?;
         }
+        // A name that was not durable when a process was killed is now.
+        folder.disk.sync_dir(&folder.dir).map_err(folder.io("sync", &folder.dir))?;
+        folder.end.send_replace(folder.newest()?.and_then(|(meta, _)| meta.last_log_id));
         Ok(folder)
+    }
+
+    /// What the log need not hold any more.
+    pub(crate) fn end(&self) -> watch::Receiver<Option<LogId>> {
+        self.end.subscribe()
     }
 
     /// The newest one whose head can be read.
@@ -116,6 +128,7 @@ impl Folder {
         let path = self.dir.join(format!("{}.{SUFFIX}", meta.snapshot_id));
         self.disk.rename(&temp, &path).map_err(self.io("rename", &path))?;
         self.disk.sync_dir(&self.dir).map_err(self.io("sync the folder of", &path))?;
+        self.end.send_replace(meta.last_log_id);
         for older in self.whole()?.into_iter().filter(|other| *other != path) {
             self.discard(&older);
         }

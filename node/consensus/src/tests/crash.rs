@@ -1,9 +1,15 @@
 //! The disk is cut at each of its mutating steps in turn; whatever had been acknowledged is there afterwards.
 
-use flotilla_base::ByteLen;
+use flotilla_base::{ByteLen, NodeId};
 use flotilla_runtime::Fault;
+use flotilla_state::StateHash;
+use openraft::{RaftSnapshotBuilder, storage::RaftStateMachine};
 
-use super::world::{Machine, NODE, create, founding, has_rule};
+use super::world::{Machine, NODE, create, founding, has_rule, state_hash};
+use crate::{
+    state_machine::StateMachine,
+    types::{Snapshot, SnapshotFile, Vote},
+};
 
 struct Acknowledged {
     founded: bool,
@@ -67,6 +73,74 @@ async fn a_disk_that_is_cut_at_any_step_loses_nothing_acknowledged() {
                 assert!(has_rule(&again, name), "{name} is lost, cut at step {step}, seed {seed:?}");
             }
             create(&again, "after").await.unwrap();
+        }
+    }
+}
+
+/// A member that is behind, and what brings it up: two snapshots, the later with the hash of its state.
+struct Behind {
+    machine: Machine,
+    vote: Vote,
+    later: Snapshot,
+    hash: StateHash,
+}
+
+fn again(snapshot: &Snapshot) -> Snapshot {
+    Snapshot { meta: snapshot.meta.clone(), snapshot: Box::new(SnapshotFile(snapshot.snapshot.0.clone())) }
+}
+
+/// With a state of its own from an earlier snapshot, or with nothing.
+async fn behind(has_state: bool) -> Behind {
+    let leading = machine();
+    let leader = leading.founded().await;
+    let mut snapshots = Vec::new();
+    for name in ["early", "late"] {
+        create(&leader, name).await.unwrap();
+        let mut builder = StateMachine(leader.state.clone()).get_snapshot_builder().await;
+        snapshots.push(builder.build_snapshot().await.unwrap());
+    }
+    let vote = Vote::new_committed(leader.status().term, NODE);
+    let (later, earlier) = (snapshots.pop().unwrap(), snapshots.pop().unwrap());
+    let machine = Machine::new(NodeId(8));
+    if has_state {
+        let member = machine.start().await.unwrap();
+        member.raft.install_full_snapshot(vote, earlier).await.unwrap();
+        member.stop().await;
+    }
+    Behind { machine, vote, later, hash: state_hash(&leader) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_is_cut_while_a_snapshot_is_installed_takes_it_later() {
+    for has_state in [false, true] {
+        for step in 1.. {
+            let Behind { machine, vote, later, hash } = behind(has_state).await;
+            let member = machine.start().await.unwrap();
+            machine.disk.fail(Some(Fault::cut(step)));
+            let installed = member.raft.install_full_snapshot(vote, again(&later)).await.is_ok();
+            // Nothing hangs on an install that failed.
+            member.stop().await;
+            let uncut = machine.disk.steps() < step;
+            assert!(installed || !uncut);
+            for seed in [None, Some(step)] {
+                let at = format!("state {has_state}, cut at step {step}, seed {seed:?}");
+                let member = match machine.crash(seed).start().await {
+                    Ok(member) => member,
+                    Err(error) => panic!("{at}: {error}"),
+                };
+                if installed {
+                    assert!(state_hash(&member) == hash, "{at}");
+                } else if has_state {
+                    assert!(has_rule(&member, "early"), "{at}");
+                }
+                member.raft.install_full_snapshot(vote, again(&later)).await.unwrap();
+                assert!(state_hash(&member) == hash && has_rule(&member, "late"), "{at}");
+                assert_eq!(member.status().health, crate::Health::Healthy, "{at}");
+            }
+            if uncut {
+                assert!(step > 15, "{step}");
+                break;
+            }
         }
     }
 }
