@@ -106,10 +106,17 @@ impl Folder {
         .map(drop)
     }
 
-    /// A file for what a leader sends.
+    /// A file for what a leader sends. It has no name: it is this transfer's alone, and goes with it.
     pub(crate) fn receive(&self) -> Result<SnapshotFile, SnapshotError> {
-        let path = self.dir.join("received.tmp");
-        Ok(SnapshotFile(self.disk.create(&path).map_err(self.io("create", &path))?))
+        let path = self.unfinished();
+        let file = self.disk.create(&path).map_err(self.io("create", &path))?;
+        self.disk.remove(&path).map_err(self.io("take the name of", &path))?;
+        Ok(SnapshotFile(file))
+    }
+
+    /// A path that nothing else has used since the start.
+    fn unfinished(&self) -> PathBuf {
+        self.dir.join(format!("{}.{UNFINISHED}", self.written.fetch_add(1, Ordering::Relaxed)))
     }
 
     fn publish(
@@ -117,7 +124,7 @@ impl Folder {
         meta: &SnapshotMeta,
         write: impl FnOnce(&Path) -> Result<Arc<dyn File>, SnapshotError>,
     ) -> Result<(SnapshotMeta, SnapshotFile), SnapshotError> {
-        let temp = self.dir.join(format!("{}.{UNFINISHED}", self.written.fetch_add(1, Ordering::Relaxed)));
+        let temp = self.unfinished();
         let file = write(&temp).inspect_err(|_| self.discard(&temp))?;
         let _names = self.names();
         // Installed while this one was written: the log behind this one is gone.

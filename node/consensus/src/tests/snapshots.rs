@@ -108,6 +108,58 @@ async fn built(consensus: &Consensus) -> crate::types::Snapshot {
     openraft::RaftSnapshotBuilder::build_snapshot(&mut machine.get_snapshot_builder().await).await.unwrap()
 }
 
+/// As a transfer would bring it, with one byte changed if asked for.
+async fn received(member: &Consensus, sent: &crate::types::Snapshot, damaged: bool) -> crate::types::Snapshot {
+    let mut bytes = vec![0; usize::try_from(sent.snapshot.0.len().unwrap()).unwrap()];
+    assert_eq!(sent.snapshot.0.read_at(0, &mut bytes).unwrap(), bytes.len());
+    if damaged {
+        bytes[200] ^= 1;
+    }
+    let file = member.raft.begin_receiving_snapshot().await.unwrap();
+    file.0.write_at(0, &bytes).unwrap();
+    crate::types::Snapshot { meta: sent.meta.clone(), snapshot: file }
+}
+
+#[tokio::test(start_paused = true)]
+async fn transfers_do_not_touch_each_other() {
+    let consensus = compacted(&small()).await;
+    let sent = built(&consensus).await;
+    let other = Machine::new(NodeId(8));
+    let learner = other.start().await.unwrap();
+    let vote = Vote::new_committed(consensus.status().term, NODE);
+    let first = received(&learner, &sent, false).await;
+    let second = received(&learner, &sent, true).await;
+    learner.raft.install_full_snapshot(vote, first).await.unwrap();
+    assert_eq!(state_hash(&learner), state_hash(&consensus));
+    drop(second);
+    let files = flotilla_runtime::Disk::list(&other.disk, &Machine::dir().join("snapshot")).unwrap();
+    assert_eq!(files.len(), 1, "{files:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_transfer_costs_a_start_and_nothing_else() {
+    let consensus = compacted(&small()).await;
+    let first = built(&consensus).await;
+    create(&consensus, "more").await.unwrap();
+    let second = built(&consensus).await;
+    let other = Machine::new(NodeId(8));
+    let learner = other.start().await.unwrap();
+    let vote = Vote::new_committed(consensus.status().term, NODE);
+    learner.raft.install_full_snapshot(vote, first).await.unwrap();
+    let hash = state_hash(&learner);
+    let damaged = received(&learner, &second, true).await;
+    learner.raft.install_full_snapshot(vote, damaged).await.unwrap_err();
+    let crate::Health::Stopped(reason) = learner.status().health else { panic!("still healthy") };
+    assert!(reason.contains("snapshot"), "{reason}");
+    learner.stop().await;
+
+    let again = other.start().await.unwrap();
+    assert_eq!(state_hash(&again), hash);
+    let whole = received(&again, &second, false).await;
+    again.raft.install_full_snapshot(vote, whole).await.unwrap();
+    assert!(has_rule(&again, "more"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_builder_does_not_replace_a_newer_snapshot() {
     let consensus = compacted(&small()).await;
