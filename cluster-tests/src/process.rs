@@ -278,12 +278,6 @@ impl Flotilla {
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-
-    /// Whether a file of this name stem lies anywhere under the data folder: where a blob is kept is the server's
-    /// business, but its name contains the digest.
-    pub fn holds_file(&self, part_of_name: &str) -> bool {
-        files_below(&self.folder).iter().any(|path| path.to_string_lossy().contains(part_of_name))
-    }
 }
 
 impl Drop for Flotilla {

@@ -131,8 +131,7 @@ fn an_expired_token_is_renewed_whatever_upstream_calls_it() {
 
 #[test]
 fn tokens_are_kept_and_renewed_early() {
-    let auth = Auth::Bearer { login: None, expires_in_seconds: 3600, expired_status: 401 };
-    let hub = Upstream::with_auth(auth);
+    let hub = Upstream::with_auth(Auth::anonymous_tokens());
     let image = Image::oci(326, &[1000; 20]);
     hub.put("library/app", "latest", &image);
     let flotilla = before(&hub).start();
@@ -142,14 +141,32 @@ fn tokens_are_kept_and_renewed_early() {
 
 #[test]
 fn an_upstream_that_refuses_forever_is_not_asked_forever() {
-    let auth =
-        Auth::Bearer { login: Some(("somebody".into(), "else".into())), expires_in_seconds: 60, expired_status: 401 };
-    let hub = Upstream::with_auth(auth);
-    hub.put("library/app", "latest", &Image::oci(327, &[10]));
-    let flotilla = before(&hub).start();
-    let (status, code) = status_of(&client(&flotilla), &manifest_path(APP, "latest"));
-    assert!(status >= 400 && !code.is_empty(), "{status} {code}");
-    assert!(hub.requests().len() <= 6, "{:?}", hub.requests());
+    let login = Some(("somebody".to_owned(), "else".to_owned()));
+    let bearer = Auth::Bearer { login, expires_in_seconds: 60, expired_status: 401 };
+    let basic = Auth::Basic { user: "somebody".into(), password: "else".into() };
+    for auth in [bearer, basic] {
+        let hub = Upstream::with_auth(auth);
+        hub.put("library/app", "latest", &Image::oci(327, &[10]));
+        let flotilla = before(&hub).start();
+        let (status, code) = status_of(&client(&flotilla), &manifest_path(APP, "latest"));
+        assert!(status >= 400 && !code.is_empty(), "{status} {code}");
+        assert!(hub.requests().len() <= 6, "{:?}", hub.requests());
+    }
+}
+
+#[test]
+fn a_token_service_in_trouble_does_not_touch_what_is_held() {
+    let (hub, flotilla, image) = held();
+    hub.set_auth(Auth::anonymous_tokens());
+    hub.fault(On::token(), Times::Always, Fault::status(503));
+    pull(&client(&flotilla), APP, "latest", &image);
+    let (status, _) = status_of(&client(&flotilla), &manifest_path(APP, "other"));
+    assert!(status >= 500 || status == 429, "unknown is never absent: {status}");
+    hub.heal();
+    hub.put("library/app", "other", &image);
+    wait_for("the other tag once tokens are given", Duration::from_secs(60), || {
+        client(&flotilla).get(&manifest_path(APP, "other")).status == 200
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use cluster_tests::{
-    Flotilla, Image,
+    Content, Flotilla, Image,
     aws::Aws,
     clients::{Containerd, Docker, Registry, find, required, run},
     process::Builder,
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::common::{DOCKER_HUB, MIB};
 
 struct Hub {
-    _registry: Registry,
+    registry: Registry,
     flotilla: Flotilla,
     images: Vec<(&'static str, Image)>,
 }
@@ -39,7 +39,7 @@ impl Hub {
         }
         registry.push("shapes/artifact", "v1", &Image::artifact(517));
         let flotilla = Builder::new(crate::FLOTILLA).upstream_url(DOCKER_HUB, &registry.url()).start();
-        Some(Self { _registry: registry, flotilla, images })
+        Some(Self { registry, flotilla, images })
     }
 
     fn reference(&self, name: &str) -> String {
@@ -59,6 +59,23 @@ fn docker_pulls_every_shape_and_signs_in() {
         docker.run(&["pull", "--quiet", &hub.reference(name)]);
         let digests = docker.run(&["image", "inspect", "--format", "{{json .RepoDigests}}", &hub.reference(name)]);
         assert!(digests.contains(image.digest()), "{name}: {digests}");
+    }
+    if let Some(busybox) = required(find("busybox"), "busybox") {
+        let files =
+            [("bin/", 0o755, bytes::Bytes::new()), ("bin/busybox", 0o755, std::fs::read(busybox.0).unwrap().into())];
+        let runnable = Image::of_layers(518, vec![Content::files(&files)]);
+        hub.registry.push("shapes/runnable", "v1", &runnable);
+        let said = docker.run(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            &hub.reference("runnable"),
+            "/bin/busybox",
+            "echo",
+            "it runs",
+        ]);
+        assert_eq!(said.trim(), "it runs");
     }
     let host = hub.flotilla.host();
     let by_digest = format!("{host}/docker-hub/shapes/single@{}", hub.images[0].1.digest());
