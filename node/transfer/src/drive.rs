@@ -5,6 +5,7 @@ use flotilla_runtime::Lead;
 use flotilla_storage::{PartialWriter, StorageError};
 use flotilla_upstream::Download;
 use prometheus_client::metrics::gauge::Gauge;
+use tokio::time::Instant;
 
 use crate::{
     HeldBy, LeaseGuard, LeaseKey, TransferError,
@@ -16,6 +17,11 @@ use crate::{
 
 /// The head of a response leaves after this long even without an upstream's, when the length is known (11).
 const HEAD_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A source that brings less than this in that time, its head included, is left for one that has not been tried: who
+/// asks for a blob must not be at the mercy of somebody else's upstream.
+const FLOOR: ByteLen = ByteLen::kib(320);
+const FLOOR_WINDOW: Duration = Duration::from_secs(5);
 
 /// Between two questions to a node that holds the lease and gave nothing.
 const RECLAIM_AFTER: Duration = Duration::from_millis(300);
@@ -88,9 +94,12 @@ impl<'a> Drive<'a> {
         let mut stopped = std::pin::pin!(self.fill.stopped(self.core.host.tasks.drain()));
         let mut writer = None;
         let ended = self.fetch(&mut writer, stopped.as_mut()).await;
-        if let Some(writer) = writer {
+        match writer {
+            // Of an origin that is not believed, and that has not proven them: nobody else goes on from these bytes.
+            Some(writer) if self.fill.only.is_some() => writer.discard().await,
             // Whatever the reason: what came is good for the next attempt.
-            writer.abandon().await;
+            Some(writer) => writer.abandon().await,
+            None => {}
         }
         ended
     }
@@ -208,6 +217,7 @@ impl<'a> Drive<'a> {
         mut stopped: Pin<&mut impl Future<Output = Stop>>,
     ) -> Result<Flow, Cut> {
         let from = writer.as_ref().map_or(0, PartialWriter::resume_at);
+        let mut windows = tokio::time::interval_at(Instant::now() + FLOOR_WINDOW, FLOOR_WINDOW);
         let download = {
             let mut opening = std::pin::pin!(self.open(source, from));
             let mut patience = std::pin::pin!(tokio::time::sleep(HEAD_PATIENCE));
@@ -217,6 +227,9 @@ impl<'a> Drive<'a> {
                     biased;
                     stop = stopped.as_mut() => return Err(Cut::Stop(stop)),
                     opened = &mut opening => break opened,
+                    _ = windows.tick() => if self.is_passed_over(source) {
+                        return Ok(Flow::Short);
+                    },
                     () = &mut patience, if waiting => {
                         waiting = false;
                         self.fill.enter(Stage::Flowing);
@@ -249,10 +262,18 @@ impl<'a> Drive<'a> {
             self.suppliers.push(source.clone());
         }
         let mut pump = Pump::new(download.body);
+        let mut window_from = from;
         while partial.resume_at() < partial.len().0 {
             let piece = tokio::select! {
                 biased;
                 stop = stopped.as_mut() => return Err(Cut::Stop(stop)),
+                _ = windows.tick() => {
+                    if partial.resume_at() - window_from < FLOOR.0 && self.is_passed_over(source) {
+                        return Ok(Flow::Short);
+                    }
+                    window_from = partial.resume_at();
+                    continue;
+                }
                 piece = pump.piece() => piece,
             };
             let error = match piece {
@@ -275,6 +296,14 @@ impl<'a> Drive<'a> {
             return Ok(Flow::Short);
         }
         Ok(Flow::Whole)
+    }
+
+    fn is_passed_over(&self, slow: &Source) -> bool {
+        let passed_over = matches!(slow, Source::Origin(origin) if self.fill.pass_over(origin));
+        if passed_over {
+            tracing::debug!(digest = %self.fill.digest, source = ?slow, "slow source of a fill left for another");
+        }
+        passed_over
     }
 
     fn may_go_on(&self, source: &Source) -> bool {

@@ -49,11 +49,14 @@ pub(crate) enum Stage {
 struct Shared {
     sources: Vec<(Origin, Answer)>,
     closed: bool,
+    yielded: bool,
 }
 
 enum Answer {
     Untried,
     Delivers,
+    /// It delivers, too slowly to be the first choice.
+    Crawls,
     Failed(TransferError),
 }
 
@@ -72,7 +75,7 @@ impl Fill {
             stage: watch::Sender::new(Stage::Deciding),
             followers: watch::Sender::new(0),
             paused: watch::Sender::new(false),
-            shared: Mutex::new(Shared { sources: Vec::new(), closed: false }),
+            shared: Mutex::new(Shared { sources: Vec::new(), closed: false, yielded: false }),
         }
     }
 
@@ -129,6 +132,18 @@ impl Fill {
         true
     }
 
+    /// Stops for the sake of one who must not be fed from here. Its followers go on alone.
+    pub(crate) fn give_way(&self) {
+        let mut shared = self.lock();
+        shared.closed = true;
+        shared.yielded = true;
+        self.paused.send_replace(true);
+    }
+
+    pub(crate) fn gave_way(&self) -> bool {
+        self.lock().yielded
+    }
+
     /// Resolves when the fill must stop though it could go on. Cancel safe.
     pub(crate) async fn stopped(&self, drain: Drain) -> Stop {
         let (mut paused, mut followers) = (self.paused.subscribe(), self.followers.subscribe());
@@ -143,7 +158,7 @@ impl Fill {
         }
     }
 
-    /// The first source that has not failed. Without one the fill is closed.
+    /// The first source that has not failed, the slow ones last. Without one the fill is closed.
     pub(crate) fn next_origin(&self, failures: &Failures) -> Option<Origin> {
         let mut shared = self.lock();
         for (origin, answer) in &mut shared.sources {
@@ -153,7 +168,9 @@ impl Fill {
                 *answer = Answer::Failed(error);
             }
         }
-        let next = shared.sources.iter().find(|(_, answer)| !matches!(answer, Answer::Failed(_)));
+        let first = |is: fn(&Answer) -> bool| shared.sources.iter().find(|(_, answer)| is(answer));
+        let next = first(|answer| matches!(answer, Answer::Untried | Answer::Delivers));
+        let next = next.or_else(|| first(|answer| matches!(answer, Answer::Crawls)));
         let next = next.map(|(origin, _)| origin.clone());
         shared.closed |= next.is_none();
         next
@@ -169,13 +186,24 @@ impl Fill {
         self.answer(origin, Answer::Delivers);
     }
 
+    /// Sets a slow source back behind one that has not been tried; `false` when there is none.
+    pub(crate) fn pass_over(&self, slow: &Origin) -> bool {
+        let mut shared = self.lock();
+        let other = shared.sources.iter().any(|(known, answer)| known != slow && matches!(answer, Answer::Untried));
+        if other && let Some((_, answer)) = shared.sources.iter_mut().find(|(known, _)| known == slow) {
+            *answer = Answer::Crawls;
+        }
+        other
+    }
+
     pub(crate) fn failed(&self, origin: &Origin, error: TransferError) {
         self.answer(origin, Answer::Failed(error));
     }
 
     /// `origin` has answered that it has the blob, and not failed since.
     pub(crate) fn is_delivered_by(&self, origin: &Origin) -> bool {
-        self.lock().sources.iter().any(|(known, answer)| known == origin && matches!(answer, Answer::Delivers))
+        let delivers = |answer: &Answer| matches!(answer, Answer::Delivers | Answer::Crawls);
+        self.lock().sources.iter().any(|(known, answer)| known == origin && delivers(answer))
     }
 
     pub(crate) fn enter(&self, stage: Stage) {

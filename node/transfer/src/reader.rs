@@ -126,6 +126,13 @@ impl Reader {
                         tracing::debug!(digest = %self.digest, at = self.at, "the store lost a blob that is read");
                         self.feed = rescue.open(self.digest, self.len);
                     }
+                    (Some(Err(StorageError::Abandoned { .. })), Some(rescue))
+                        // Whoever has got a part of it is cut: that part is not proven, and the rest would complete it.
+                        if reader.position() == self.at
+                            && self.follow.as_ref().is_some_and(|follow| follow.fill().gave_way()) =>
+                    {
+                        self.feed = rescue.open(self.digest, self.len);
+                    }
                     (Some(Err(error)), _) => return self.fail(error.into()),
                     (None, _) => return Poll::Ready(None),
                 },

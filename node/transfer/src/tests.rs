@@ -192,19 +192,64 @@ async fn a_source_without_the_blob_does_not_fail_those_whose_source_has_it() {
 async fn what_an_unbelieved_origin_leads_takes_nobody_elses_bytes() {
     let bench = Bench::new().await;
     let bytes = blob_of(12, LEN);
-    let (reply, feed) = Reply::fed(LEN);
-    bench.fetch.script("hostile", [reply]);
+    bench.fetch.script("hostile", [Reply::cut(&bytes, 2 << 20)]);
     bench.fetch.script("good", [Reply::body(&bytes)]);
-    let hostile = local(bench.transfer.open_unproven(&wanted(&bytes, "hostile"), &unheard()).await.unwrap().unwrap());
-    let good = local(bench.transfer.open(&wanted(&bytes, "good")).await.unwrap());
+    let unproven = bench.transfer.open_unproven(&wanted(&bytes, "hostile"), &unheard()).await.unwrap();
+    let hostile = local(unproven.unwrap());
     let sealing = hostile.sealing().unwrap();
-    feed.send(Err(fake::cut())).await.unwrap();
     assert!(drained(hostile).await.is_err());
     assert!(!sealing.sealed().await);
-    assert!(drained(good).await.is_err(), "it followed the fill that failed, and is cut");
     assert_eq!(drained(local(bench.transfer.open(&wanted(&bytes, "good")).await.unwrap())).await.unwrap(), bytes);
+    assert_eq!(bench.fetch.opened().last(), Some(&("good".to_owned(), 0)), "nobody goes on from what it left");
     let held = bench.transfer.open_unproven(&wanted(&bytes, "hostile"), &unheard()).await.unwrap();
     assert!(held.is_none(), "what is here proves nothing for another repository (6)");
+}
+
+#[tokio::test]
+async fn what_an_unbelieved_origin_sends_feeds_nobody_who_did_not_ask_it() {
+    let bench = Bench::new().await;
+    let (bytes, garbage) = (blob_of(21, LEN), blob_of(22, LEN));
+    let (reply, feed) = Reply::fed(LEN);
+    bench.fetch.script("hostile", [reply, Reply::body(&bytes)]);
+    bench.fetch.script("good", [Reply::body(&bytes)]);
+    let unproven = bench.transfer.open_unproven(&wanted(&bytes, "hostile"), &unheard()).await.unwrap();
+    let mut hostile = local(unproven.unwrap());
+    feed.send(Ok(garbage.slice(..1_500_000))).await.unwrap();
+    let unread = hostile.again();
+    hostile.chunk().await.unwrap().unwrap();
+    let mut askers = tokio::task::JoinSet::new();
+    for _ in 0..5 {
+        let (transfer, wanted) = (bench.transfer.clone(), wanted(&bytes, "good"));
+        askers.spawn(async move { drained(local(transfer.open(&wanted).await.unwrap())).await.unwrap() });
+    }
+    while let Some(got) = askers.join_next().await {
+        assert!(got.unwrap() == bytes);
+    }
+    assert!(drained(hostile).await.is_err(), "what it has is not proven, and not completed (2)");
+    assert!(drained(unread).await.unwrap() == bytes);
+    let opened = bench.fetch.opened();
+    let good = opened.iter().filter(|(rule, _)| rule == "good").count();
+    assert_eq!((good, opened.len()), (1, 3), "the good one once, the other again for who waits for it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_crawls_is_left_for_one_that_was_not_tried() {
+    let host = Host { disk: Arc::new(MemoryDisk::default()), ..Host::system() };
+    let bench = Bench::with(host, ByteLen::gib(1)).await;
+    let bytes = blob_of(23, LEN);
+    let (reply, feed) = Reply::fed(LEN);
+    bench.fetch.script("a", [reply]);
+    bench.fetch.script("b", [Reply::body(&bytes)]);
+    let first = local(bench.transfer.open(&wanted(&bytes, "a")).await.unwrap());
+    feed.send(Ok(bytes.slice(..1_000))).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(bench.fetch.opened().len(), 1, "without another it goes on");
+    let second = local(bench.transfer.open(&wanted(&bytes, "b")).await.unwrap());
+    let begun = tokio::time::Instant::now();
+    assert_eq!(drained(second).await.unwrap(), bytes);
+    assert_eq!(drained(first).await.unwrap(), bytes);
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert_eq!(bench.fetch.opened(), [("a".to_owned(), 0), ("b".to_owned(), 1_000)]);
 }
 
 #[tokio::test]

@@ -278,6 +278,21 @@ impl Transfer {
                     Ok(fill) => fill.clone(),
                     Err(_) => return Ok(None),
                 };
+                if only.is_none()
+                    && let Some(fill) = &fill
+                    && fill.only.as_ref().is_some_and(|other| wanted.origin.as_ref() != Some(other))
+                {
+                    // What an unbelieved origin sends is for those who asked it, until it has proven right.
+                    if wanted.origin.is_none() {
+                        return Err(TransferError::Busy);
+                    }
+                    if core.host.tasks.drain().is_begun() {
+                        return Err(TransferError::Stopping);
+                    }
+                    fill.give_way();
+                    while flight.changed().await.is_ok() {}
+                    return Ok(None);
+                }
                 let attach = |fill| Follow::attach(fill, wanted.origin.as_ref(), core.orphans.clone());
                 if let Some(follow) = fill.and_then(attach) {
                     return Ok(Some(Joined { follow, led: false, flight }));

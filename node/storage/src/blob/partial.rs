@@ -297,6 +297,11 @@ impl PartialWriter {
         }
     }
 
+    /// Cuts the readers and deletes the partial: nobody else shall go on from these bytes.
+    pub async fn discard(self) {
+        self.spoil(StorageError::Abandoned { digest: self.tenure.blob.digest }).await;
+    }
+
     pub(super) fn blocking(&self) -> Blocking {
         self.tenure.inner.host.blocking
     }
