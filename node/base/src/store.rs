@@ -16,14 +16,17 @@ pub type Row = (Bytes, Bytes);
 
 /// Most rows that one [`Rows::page`] returns: a reader of sled holds a lock for that long (`protocols.md` §2.4).
 pub const PAGE_ROWS: usize = 1_000;
+/// A page with keys and values of this length is full: values of megabytes must not add up in memory and under a lock.
+pub const PAGE_BYTES: usize = 1 << 20;
 
 pub trait Rows: Send + Sync {
     /// # Errors
     /// [`StoreError`] when the medium fails or a row is damaged.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
-    /// Rows of `table` with `key >= from`, in key order, at most `limit` and never more than [`PAGE_ROWS`]. One page is
-    /// one consistent read; a walk over several pages carries the last key, and may see writes between pages.
+    /// Rows of `table` with `key >= from`, in key order, at most `limit`, never more than [`PAGE_ROWS`], and none behind
+    /// the one that makes it [`PAGE_BYTES`] long: only an empty page tells that there is nothing more. One page is one
+    /// consistent read; a walk over several pages carries the last key, and may see writes between pages.
     ///
     /// # Errors
     /// As [`Rows::get`].
@@ -65,6 +68,37 @@ impl Batch {
     }
 }
 
+/// What [`Rows::page`] returns, as it is gathered.
+#[derive(Debug)]
+pub struct Page {
+    rows: Vec<Row>,
+    limit: usize,
+    bytes: usize,
+}
+
+impl Page {
+    /// Of at most `limit` rows, and the bounds of every page.
+    pub fn new(limit: usize) -> Self {
+        Self { rows: Vec::new(), limit: limit.min(PAGE_ROWS), bytes: 0 }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.rows.len() >= self.limit || self.bytes >= PAGE_BYTES
+    }
+
+    /// Nothing when it is full.
+    pub fn push(&mut self, key: Bytes, value: Bytes) {
+        if !self.is_full() {
+            self.bytes = self.bytes.saturating_add(key.len()).saturating_add(value.len());
+            self.rows.push((key, value));
+        }
+    }
+
+    pub fn into_rows(self) -> Vec<Row> {
+        self.rows
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("cannot {operation}")]
@@ -99,9 +133,14 @@ impl Rows for Memory {
 
     fn page(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
         let map = self.read();
-        let rows = map.range((table, from.to_vec())..).take_while(|((t, _), _)| *t == table);
-        let rows = rows.map(|((_, key), value)| (Bytes::copy_from_slice(key), value.clone()));
-        Ok(rows.take(limit.min(PAGE_ROWS)).collect())
+        let mut page = Page::new(limit);
+        for ((_, key), value) in map.range((table, from.to_vec())..).take_while(|((t, _), _)| *t == table) {
+            if page.is_full() {
+                break;
+            }
+            page.push(Bytes::copy_from_slice(key), value.clone());
+        }
+        Ok(page.into_rows())
     }
 }
 
@@ -158,17 +197,44 @@ pub fn check_contract(store: &dyn Store) -> Result<(), StoreError> {
     assert_eq!(store.get(T, &[5])?, Some(Bytes::from("new")));
     assert_eq!(store.get(T, &[6])?, None);
     assert_eq!(frozen.get(T, &[5])?.map(|v| v.len()), Some(3500), "a frozen view keeps what was overwritten");
-    let keys: Vec<u8> = frozen.page(T, &[], PAGE_ROWS)?.iter().map(|(k, _)| k[0]).collect();
+    let keys: Vec<u8> = check_walk(&*frozen, T)?.iter().map(|(k, _)| k[0]).collect();
     assert_eq!(keys, (0..100).collect::<Vec<u8>>(), "a frozen view keeps what was removed and lacks what was added");
     assert_eq!(frozen.get(T, &[200])?, None);
+
+    const LONG: Table = Table(9);
+    let mut batch = Batch::default();
+    for n in 0u8..20 {
+        batch.put(LONG, [n], vec![n; if n == 10 { 2 * PAGE_BYTES } else { PAGE_BYTES / 4 }]);
+    }
+    store.write(batch.clone())?;
+    assert_eq!(store.page(LONG, &[10], PAGE_ROWS)?.len(), 1, "a long row comes, and comes alone");
+    assert_eq!(check_walk(store, LONG)?.len(), 20);
+    let frozen = store.freeze()?;
+    store.write(batch)?;
+    assert_eq!(check_walk(&*frozen, LONG)?.len(), 20);
 
     let mut batch = Batch::default();
     for n in 0u8..=200 {
         batch.remove(T, [n]);
+        batch.remove(LONG, [n]);
     }
     store.write(batch)?;
     assert!(store.page(T, &[], 10)?.is_empty(), "rows of large values go whole");
     Ok(())
+}
+
+/// All rows of `table`, page by page; panics when a page is longer than it may be.
+fn check_walk(rows: &dyn Rows, table: Table) -> Result<Vec<Row>, StoreError> {
+    let mut all = Vec::new();
+    let mut from = Vec::new();
+    loop {
+        let page = rows.page(table, &from, PAGE_ROWS)?;
+        let Some(((last, _), others)) = page.split_last() else { return Ok(all) };
+        let bytes: usize = others.iter().map(|(key, value)| key.len() + value.len()).sum();
+        assert!(bytes < PAGE_BYTES, "a page of {bytes} bytes goes on");
+        from = [last, [0].as_slice()].concat();
+        all.extend(page);
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 use flotilla_base::{
     LogIndex,
-    store::{Batch, PAGE_ROWS, Row, Rows, StoreError, Table},
+    store::{Batch, Page, Row, Rows, StoreError, Table},
 };
 use serde::Serialize;
 
@@ -88,35 +88,43 @@ impl Rows for Overlay<'_> {
     }
 
     fn page(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
-        let limit = limit.min(PAGE_ROWS);
         let end = match table.0.checked_add(1) {
             Some(next) => Bound::Excluded((Table(next), Vec::new())),
             None => Bound::Unbounded,
         };
         let mut writes = self.batch.0.range((Bound::Included((table, from.to_vec())), end)).peekable();
-        let mut out: Vec<Row> = Vec::new();
+        let mut out = Page::new(limit);
         let mut from = from.to_vec();
         // Writes that remove rows can empty a whole page of the base: read on until the page is full or the base ends.
-        while out.len() < limit {
+        while !out.is_full() {
             let page = self.base.page(table, &from, limit)?;
-            let Some((last, _)) = page.last() else { break };
+            let Some((last, _)) = page.last() else {
+                for ((_, key), new) in writes {
+                    put(&mut out, key, new);
+                }
+                break;
+            };
             from = successor(last);
             for (key, value) in page {
                 while let Some(((_, written), new)) = writes.next_if(|((_, written), _)| written.as_slice() < &*key) {
-                    out.extend(new.clone().map(|new| (Bytes::copy_from_slice(written), new)));
+                    put(&mut out, written, new);
                 }
                 match writes.next_if(|((_, written), _)| written.as_slice() == &*key) {
-                    Some((_, new)) => out.extend(new.clone().map(|new| (key, new))),
-                    None => out.push((key, value)),
+                    Some((_, new)) => put(&mut out, &key, new),
+                    None => out.push(key, value),
                 }
             }
         }
-        if out.len() < limit {
-            let rest = writes.filter_map(|((_, key), new)| Some((Bytes::copy_from_slice(key), new.clone()?)));
-            out.extend(rest.take(limit - out.len()));
-        }
-        out.truncate(limit);
-        Ok(out)
+        Ok(out.into_rows())
+    }
+}
+
+/// A written row, unless it is removed.
+fn put(page: &mut Page, key: &[u8], new: &Option<Bytes>) {
+    if let Some(new) = new
+        && !page.is_full()
+    {
+        page.push(Bytes::copy_from_slice(key), new.clone());
     }
 }
 

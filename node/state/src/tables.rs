@@ -173,7 +173,8 @@ impl<'a> Tables<'a> {
         row.map(|row| decode_row(table, &row)).transpose()
     }
 
-    /// One page of the rows whose key begins with `prefix`, from behind `prefix` and `after`; keys without the prefix.
+    /// The first rows whose key begins with `prefix`, from behind `prefix` and `after`; keys without the prefix. As many
+    /// as `limit` and [`PAGE_ROWS`] allow: fewer only when there are no more.
     pub(crate) fn under(
         &self,
         table: Table,
@@ -181,13 +182,25 @@ impl<'a> Tables<'a> {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Row>, StoreError> {
-        let from = match after {
+        let mut from = match after {
             Some(after) => successor(&[prefix, after].concat()),
             None => prefix.to_vec(),
         };
-        let rows = self.0.page(table, &from, limit.min(PAGE_ROWS))?;
-        let inside = rows.into_iter().take_while(|(key, _)| key.starts_with(prefix));
-        Ok(inside.map(|(key, row)| (key.slice(prefix.len()..), row)).collect())
+        let limit = limit.min(PAGE_ROWS);
+        let mut rows = Vec::new();
+        // A page of long rows is shorter than it was asked for.
+        while rows.len() < limit {
+            let page = self.0.page(table, &from, limit - rows.len())?;
+            let Some((last, _)) = page.last() else { break };
+            from = successor(last);
+            let ends = !last.starts_with(prefix);
+            let inside = page.into_iter().take_while(|(key, _)| key.starts_with(prefix));
+            rows.extend(inside.map(|(key, row)| (key.slice(prefix.len()..), row)));
+            if ends {
+                break;
+            }
+        }
+        Ok(rows)
     }
 
     /// Every key that begins with `prefix`, without it.

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use flotilla_base::{
     LogIndex,
-    store::{Batch, Memory, Rows, Store, Table},
+    store::{Batch, Memory, PAGE_BYTES, Rows, Store, Table},
 };
 use proptest::prelude::*;
 
@@ -68,6 +68,34 @@ fn a_page_is_read_on_when_writes_removed_its_rows() {
     }
     let keys: Vec<Bytes> = overlay.page(Table(6), &[], 2).unwrap().into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, [Bytes::from_static(&[48]), Bytes::from_static(&[49])]);
+}
+
+#[test]
+fn long_rows_make_short_pages_and_none_is_left_out() {
+    let store = Memory::default();
+    let long = Bytes::from(vec![7; PAGE_BYTES / 4]);
+    let mut batch = Batch::default();
+    for n in (0u8..40).step_by(2) {
+        batch.put(Table(6), [n], long.clone());
+    }
+    store.write(batch).unwrap();
+    let mut overlay = Overlay::over(&store).unwrap();
+    for n in (1u8..50).step_by(2) {
+        overlay.write(Table(6), vec![n], Some(long.clone())).unwrap();
+    }
+    let expected: Vec<u8> = (0..50).filter(|n| n % 2 == 1 || *n < 40).collect();
+    let (mut keys, mut from) = (Vec::new(), Vec::new());
+    loop {
+        let page = overlay.page(Table(6), &from, 1000).unwrap();
+        assert!(page.len() <= 4);
+        let Some((last, _)) = page.last() else { break };
+        from = [last, [0].as_slice()].concat();
+        keys.extend(page.iter().map(|(key, _)| key[0]));
+    }
+    assert_eq!(keys, expected);
+    let listed = overlay.tables().under(Table(6), &[], None, 1000).unwrap();
+    assert_eq!(listed.len(), expected.len(), "a list is as long as it was asked for");
+    assert_eq!(overlay.tables().under(Table(6), &[], None, 7).unwrap().len(), 7);
 }
 
 #[test]

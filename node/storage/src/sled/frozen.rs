@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use flotilla_base::store::{Batch, PAGE_ROWS, Row, Rows, StoreError, Table};
+use flotilla_base::store::{Batch, Page, Row, Rows, StoreError, Table};
 use sled::Db;
 
 use super::{Inner, rows};
@@ -81,8 +81,8 @@ impl Rows for Frozen {
         let images = state.rows.range((table, from.to_vec())..).take_while(|((of, _), _)| *of == table);
         let mut images = images.map(|((_, key), value)| (key, value)).peekable();
         let mut tree = rows::walk(&self.inner.db, table, from).peekable();
-        let mut page = Vec::new();
-        while page.len() < limit.min(PAGE_ROWS) {
+        let mut page = Page::new(limit);
+        while !page.is_full() {
             // A merge of two ordered sequences in which the image hides the tree's row of the same key.
             let image_first = match (images.peek(), tree.peek()) {
                 (Some((image, _)), Some(Ok((row, _)))) if image.as_slice() == row.as_ref() => {
@@ -96,13 +96,14 @@ impl Rows for Frozen {
             };
             if image_first {
                 if let Some((key, Some(value))) = images.next() {
-                    page.push((Bytes::copy_from_slice(key), value.clone()));
+                    page.push(Bytes::copy_from_slice(key), value.clone());
                 }
             } else if let Some(row) = tree.next() {
                 let (key, head) = row?;
-                page.push(rows::read(&self.inner.db, table, key, &head)?);
+                let value = rows::value(&self.inner.db, table, &key, &head)?;
+                page.push(key, value);
             }
         }
-        Ok(page)
+        Ok(page.into_rows())
     }
 }

@@ -3,7 +3,7 @@
 //! number`, which no other key's pieces can be mixed up with, and its head says how many there are.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use flotilla_base::store::{PAGE_ROWS, Row, StoreError, Table};
+use flotilla_base::store::{Page, Row, StoreError, Table};
 use sled::{Batch, Db, IVec};
 
 use super::sled_error;
@@ -43,7 +43,7 @@ fn parse(table: Table, head: &[u8]) -> Result<Head<'_>, StoreError> {
     }
 }
 
-fn value(db: &Db, table: Table, key: &[u8], head: &[u8]) -> Result<Bytes, StoreError> {
+pub(super) fn value(db: &Db, table: Table, key: &[u8], head: &[u8]) -> Result<Bytes, StoreError> {
     let (pieces, len) = match parse(table, head)? {
         Head::Inline(value) => return Ok(Bytes::copy_from_slice(value)),
         Head::Split { pieces, len } => (pieces, len as usize),
@@ -81,14 +81,16 @@ pub(super) fn walk<'a>(
     })
 }
 
-pub(super) fn read(db: &Db, table: Table, key: Bytes, head: &[u8]) -> Result<Row, StoreError> {
-    let value = value(db, table, &key, head)?;
-    Ok((key, value))
-}
-
 pub(super) fn page(db: &Db, table: Table, from: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
-    let rows = walk(db, table, from).take(limit.min(PAGE_ROWS));
-    rows.map(|row| row.and_then(|(key, head)| read(db, table, key, &head))).collect()
+    let mut page = Page::new(limit);
+    let mut rows = walk(db, table, from);
+    while !page.is_full() {
+        let Some(row) = rows.next() else { break };
+        let (key, head) = row?;
+        let value = value(db, table, &key, &head)?;
+        page.push(key, value);
+    }
+    Ok(page.into_rows())
 }
 
 /// Adds to `batch` what makes `key` hold `new`: no piece of an older value is left behind.
