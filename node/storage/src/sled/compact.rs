@@ -11,7 +11,7 @@ use std::{
 };
 
 use flotilla_base::store::StoreError;
-use sled::{Batch, Db};
+use sled::{Batch, Db, IVec};
 
 use super::{io_error, open_db, sled_error};
 
@@ -69,11 +69,18 @@ fn disk_bytes(dir: &Path) -> io::Result<u64> {
     Ok(sum)
 }
 
-fn live_bytes(db: &Db) -> Result<u64, StoreError> {
-    db.iter().try_fold(0, |sum, row| {
+/// The sum of `rows`; `None` as soon as it is `enough_bytes`, as a start must not read a store that it then leaves alone.
+fn live_bytes(
+    mut rows: impl Iterator<Item = sled::Result<(IVec, IVec)>>,
+    enough_bytes: u64,
+) -> Result<Option<u64>, StoreError> {
+    let mut sum = 0u64;
+    while sum < enough_bytes {
+        let Some(row) = rows.next() else { return Ok(Some(sum)) };
         let (key, value) = row.map_err(sled_error("measure the store"))?;
-        Ok(sum + (key.len() + value.len()) as u64)
-    })
+        sum = sum.saturating_add((key.len() + value.len()) as u64);
+    }
+    Ok(None)
 }
 
 /// The store in `dir`, rewritten when `threshold` says so.
@@ -82,10 +89,7 @@ pub(super) fn compact(dir: &Path, db: Db, threshold: Threshold) -> Result<Db, St
     if on_disk <= threshold.disk_bytes {
         return Ok(db);
     }
-    let live = live_bytes(&db)?;
-    if on_disk <= live.saturating_mul(threshold.times_live) {
-        return Ok(db);
-    }
+    let Some(live) = live_bytes(db.iter(), on_disk.div_ceil(threshold.times_live.max(1)))? else { return Ok(db) };
     let (new, old) = (beside(dir, ".new"), beside(dir, ".old"));
     let copied = copy(&db, &new);
     drop(db);
@@ -121,4 +125,22 @@ fn copy(from: &Db, dir: &Path) -> Result<(), StoreError> {
         fs::File::open(path).and_then(|file| file.sync_all()).map_err(io_error("sync the copy of the store"))?;
     }
     sync_dir(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_rows_are_read_than_decide() {
+        let mut read = 0;
+        let rows = std::iter::repeat_with(|| {
+            read += 1;
+            Ok((IVec::from(&[0; 10]), IVec::from(vec![0; 90])))
+        });
+        assert_eq!(live_bytes(rows.take(1_000), 250).unwrap(), None);
+        assert_eq!(read, 3);
+        let few = (0..2).map(|_| Ok((IVec::from(&[0; 10]), IVec::from(vec![0; 90]))));
+        assert_eq!(live_bytes(few, 250).unwrap(), Some(200));
+    }
 }
