@@ -202,6 +202,11 @@ impl<'a> Drive<'a> {
                 tracing::debug!(digest = %self.fill.digest, "no room for blob, it passes through");
                 Cut::Pass(Passing::DiskFull)
             }
+            // The upstream can still be had, and readers of what was written are rescued from it.
+            error @ StorageError::Io { .. } => {
+                tracing::error!(digest = %self.fill.digest, error = %error, "disk failed in a fill, blob passes through");
+                Cut::Pass(Passing::DiskFailed)
+            }
             error => {
                 tracing::error!(digest = %self.fill.digest, error = %error, "blob store failed in a fill");
                 Cut::Failed(error.into())

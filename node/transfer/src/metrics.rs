@@ -30,7 +30,9 @@ struct ReasonLabels {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Passing {
     DiskFull,
-    /// The disk became full, or a held piece bad, after the client had got a part of it.
+    /// The disk is in trouble other than being full.
+    DiskFailed,
+    /// The disk became full or failed, or a held piece bad, after the client had got a part of it.
     Rescue,
     /// A repository's own upstream must deliver what is here already.
     Unproven,
@@ -74,6 +76,7 @@ impl Metrics {
     pub(crate) fn passing(&self, reason: Passing) {
         let label = match reason {
             Passing::DiskFull => "disk_full",
+            Passing::DiskFailed => "disk_failed",
             Passing::Rescue => "rescue",
             Passing::Unproven => "unproven",
         };

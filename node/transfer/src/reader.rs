@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Reads a blob of this node, sealed or growing, like [`BlobReader`]. When the store loses it on the way (the disk is
-/// full, a held piece is bad) the rest comes straight from the blob's own origin: the reader goes on where it was, at
+/// full or fails, a held piece is bad) the rest comes straight from the blob's own origin: the reader goes on where it was, at
 /// the price of fetching the blob once more, verified as a whole.
 pub struct Reader {
     digest: Digest,
@@ -121,7 +121,7 @@ impl Reader {
             match &mut self.feed {
                 Feed::Store(reader) => match (ready!(reader.poll_chunk(cx)), &self.rescue) {
                     (Some(Ok(bytes)), _) => return Poll::Ready(Some(Ok(bytes))),
-                    (Some(Err(StorageError::Full { .. } | StorageError::Quarantined { .. })), Some(rescue)) => {
+                    (Some(Err(error)), Some(rescue)) if is_loss(&error) => {
                         self.at = reader.position();
                         tracing::debug!(digest = %self.digest, at = self.at, "the store lost a blob that is read");
                         self.feed = rescue.open(self.digest, self.len);
@@ -181,6 +181,11 @@ impl Reader {
         });
         Poll::Ready(Some(Err(why.unwrap_or(error))))
     }
+}
+
+/// The store cannot give the bytes, whatever their writer did.
+fn is_loss(error: &StorageError) -> bool {
+    matches!(error, StorageError::Full { .. } | StorageError::Quarantined { .. } | StorageError::Io { .. })
 }
 
 impl Rescue {

@@ -321,6 +321,34 @@ async fn a_disk_that_becomes_full_on_the_way_does_not_cut_the_readers() {
 }
 
 #[tokio::test]
+async fn a_disk_that_takes_no_partials_lets_blobs_pass_through() {
+    let disk = MemoryDisk::default();
+    let bench = Bench::with(Host { disk: Arc::new(disk.clone()), ..Host::system() }, ByteLen::gib(1)).await;
+    let bytes = blob_of(21, LEN);
+    bench.fetch.script("a", [Reply::body(&bytes), Reply::body(&bytes)]);
+    disk.fail(Some(Fault { step: 1, lasting: true, kind: std::io::ErrorKind::ReadOnlyFilesystem }));
+    let (len, body) = through(bench.transfer.open(&wanted(&bytes, "a")).await.unwrap());
+    assert_eq!(len, ByteLen(LEN as u64));
+    assert_eq!(fake::drained_stream(body).await.unwrap(), bytes);
+    assert!(bench.metric("flotilla_passthrough_total{reason=\"disk_failed\"} 1"));
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_on_the_way_does_not_cut_the_readers() {
+    let disk = MemoryDisk::default();
+    let bench = Bench::with(Host { disk: Arc::new(disk.clone()), ..Host::system() }, ByteLen::gib(1)).await;
+    let bytes = blob_of(22, LEN);
+    let (reply, feed) = Reply::fed(LEN);
+    bench.fetch.script("a", [reply, Reply::body(&bytes)]);
+    let mut whole = local(bench.transfer.open(&wanted(&bytes, "a")).await.unwrap());
+    feed.send(Ok(bytes.slice(..1_000_000))).await.unwrap();
+    let first = whole.chunk().await.unwrap().unwrap();
+    disk.fail(Some(Fault::once(1, std::io::ErrorKind::Other)));
+    feed.send(Ok(bytes.slice(1_000_000..))).await.unwrap();
+    assert_eq!([first, drained(whole).await.unwrap()].concat(), bytes);
+}
+
+#[tokio::test]
 async fn a_held_piece_that_went_bad_is_replaced_by_the_origin_under_the_reader() {
     let (disk, dir) = (MemoryDisk::default(), std::path::Path::new("/blobs"));
     let host = || Host { disk: Arc::new(disk.clone()), ..Host::system() };
