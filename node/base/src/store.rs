@@ -105,6 +105,9 @@ pub enum StoreError {
     Io { operation: &'static str, source: std::io::Error },
     #[error("corrupt row in table {}: {reason}", table.0)]
     Corrupt { table: Table, reason: String },
+    /// Written by a newer program: not damage, and no other store can help.
+    #[error("a row in table {} has format {found}, this program knows {known}: start a newer one", table.0)]
+    UnknownVersion { table: Table, found: u8, known: u8 },
     #[error("frozen view is too old to be read")]
     FrozenTooLong,
 }

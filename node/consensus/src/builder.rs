@@ -8,7 +8,7 @@ use crate::{
     SnapshotError,
     halt::chain,
     metrics::Metrics,
-    record::{Record, RecordError},
+    record::Record,
     state_machine::Inner,
     types::{Snapshot, StorageError, StorageIoError, TypeConfig},
 };
@@ -38,11 +38,7 @@ impl Builder {
 impl Inner {
     /// Blocks for as long as the state takes to write.
     pub(crate) fn write_snapshot(&self, frozen: &dyn Rows) -> Result<Snapshot, SnapshotError> {
-        let record = Record::load(frozen).map_err(|error| match error {
-            RecordError::Store(error) => SnapshotError::Store(error),
-            RecordError::Codec(error) => SnapshotError::Record(error),
-        })?;
-        let meta = record.snapshot_meta();
+        let meta = Record::load(frozen)?.snapshot_meta();
         let (meta, file) = self.snapshots.write(&meta, frozen)?;
         Ok(Snapshot { meta, snapshot: Box::new(file) })
     }

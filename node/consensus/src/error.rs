@@ -77,8 +77,12 @@ pub enum SnapshotError {
 }
 
 impl SnapshotError {
-    /// Whether the file is not what was written; trying again cannot help.
+    /// Whether the file is not what was written; trying again cannot help. A newer program's file is whole.
     pub(crate) fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged(_) | Self::Record(_))
+        match self {
+            Self::Damaged(_) => true,
+            Self::Record(error) => !matches!(error, CodecError::Version { found, known } if found > known),
+            Self::Io { .. } | Self::Store(_) => false,
+        }
     }
 }

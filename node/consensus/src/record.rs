@@ -4,7 +4,7 @@ use flotilla_base::{
     codec::{self, CodecError},
     store::{Rows, StoreError},
 };
-use flotilla_state::Tables;
+use flotilla_state::{BOOKKEEPING, Tables, unreadable};
 use serde::{Deserialize, Serialize};
 
 use crate::types::{LogId, Members, SnapshotMeta};
@@ -20,19 +20,11 @@ pub(crate) struct Record {
     pub members: Members,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RecordError {
-    #[error("the state's store failed")]
-    Store(#[from] StoreError),
-    #[error("the mark of what is applied cannot be read")]
-    Codec(#[from] CodecError),
-}
-
 impl Record {
     /// The default when nothing was ever applied.
-    pub(crate) fn load(rows: &dyn Rows) -> Result<Self, RecordError> {
+    pub(crate) fn load(rows: &dyn Rows) -> Result<Self, StoreError> {
         match Tables::of(rows).consensus_record()? {
-            Some(bytes) => Ok(codec::decode_version(FORMAT, LIMIT, &bytes)?),
+            Some(bytes) => codec::decode_version(FORMAT, LIMIT, &bytes).map_err(|error| unreadable(BOOKKEEPING, error)),
             None => Ok(Self::default()),
         }
     }

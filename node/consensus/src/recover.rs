@@ -7,7 +7,7 @@ use std::{io, path::Path, sync::Arc};
 
 use flotilla_base::{ByteLen, LogIndex, codec, store::StoreError};
 use flotilla_runtime::{Host, Published, Publisher, read_file};
-use flotilla_state::{CLUSTER_VERSION, View};
+use flotilla_state::{CLUSTER_VERSION, Tables, View};
 use flotilla_storage::SegmentLogConfig;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     halt::{Halt, chain},
     home::{Generation, Home},
     log_store::LogStore,
-    record::{Record, RecordError},
+    record::Record,
     snapshot::Folder,
     state_machine::{Applied, Inner, POINTER_FORMAT, StateMachine, point, restore, vacate},
     types::{LogId, SnapshotFile, SnapshotMeta},
@@ -70,9 +70,6 @@ pub(crate) fn recover(
         let last = log.last().map(|id| LogIndex(id.index));
         return Err(StartError::LogLost { dir: log_dir, last, applied: LogIndex(applied.index) });
     }
-    if view.meta.cluster_version > CLUSTER_VERSION {
-        return Err(StartError::Downgrade { state: view.meta.cluster_version, program: CLUSTER_VERSION });
-    }
     if let Some(end) = snapshot_end {
         log.raise_committed(end);
     }
@@ -111,29 +108,29 @@ type Opened = (Arc<Generation>, View, Record);
 
 /// `None`: damaged, or before `floor`, from where on the log can take it further.
 fn open_state(home: &Arc<dyn Home>, number: u64, floor: Option<LogId>) -> Result<Option<Opened>, StartError> {
-    let opened = Generation::open(home.clone(), number).and_then(read_state);
+    let opened = Generation::open(home.clone(), number).map_err(StartError::State).and_then(read_state);
     match opened {
         Ok((_, _, record)) if record.applied < floor => {
             tracing::warn!(applied = ?record.applied, ?floor, "the state is older than the log");
             Ok(None)
         }
         Ok(opened) => Ok(Some(opened)),
-        Err(error) if is_damage(&error) => {
+        Err(StartError::State(error)) if is_damage(&error) => {
             tracing::error!(error = chain(&error), generation = number, "the state is damaged");
             Ok(None)
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
-fn read_state(generation: Arc<Generation>) -> Result<Opened, StoreError> {
+fn read_state(generation: Arc<Generation>) -> Result<Opened, StartError> {
+    // First: what a newer program wrote may look like damage to this one.
+    let state = Tables::of(&*generation).meta()?.cluster_version;
+    if state > CLUSTER_VERSION {
+        return Err(StartError::Downgrade { state, program: CLUSTER_VERSION });
+    }
     let view = View::load(generation.clone())?;
-    let record = Record::load(&*generation).map_err(|error| match error {
-        RecordError::Store(error) => error,
-        RecordError::Codec(error) => {
-            StoreError::Io { operation: "read the mark of what is applied", source: io::Error::other(error) }
-        }
-    })?;
+    let record = Record::load(&*generation)?;
     Ok((generation, view, record))
 }
 
@@ -146,7 +143,7 @@ fn is_damage(error: &StoreError) -> bool {
         StoreError::Io { source, .. } => {
             matches!(source.kind(), InvalidData | InvalidInput | NotFound | Other | UnexpectedEof)
         }
-        StoreError::FrozenTooLong => false,
+        StoreError::UnknownVersion { .. } | StoreError::FrozenTooLong => false,
     }
 }
 
@@ -188,7 +185,7 @@ fn rebuild(
         Err(error) => tracing::warn!(%error, "the unusable state could not be set aside"),
     }
     tracing::warn!(snapshot = ?end, "the state is rebuilt from the last snapshot and the log");
-    Ok(read_state(generation)?)
+    read_state(generation)
 }
 
 /// What an installed snapshot has replaced. Failing costs space only.

@@ -7,12 +7,16 @@
 use std::fmt::Display;
 
 use bytes::Bytes;
-use flotilla_base::{ByteLen, NodeId, OpId, Timestamp, codec, store::StoreError, store::Table};
+use flotilla_base::{
+    ByteLen, NodeId, OpId, Timestamp,
+    codec::{self, CodecError},
+    store::{StoreError, Table},
+};
 use flotilla_oci::{Digest, Name, Tag};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Applied index, state hash and what consensus keeps: each node's own, therefore outside of the state hash.
-pub(crate) const BOOKKEEPING: Table = Table(0);
+pub const BOOKKEEPING: Table = Table(0);
 /// `meta`, `counters`.
 pub(crate) const META: Table = Table(1);
 /// `settings`.
@@ -100,7 +104,7 @@ pub(crate) fn encode_row<T: Serialize>(record: &T) -> Bytes {
 }
 
 pub(crate) fn decode_row<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T, StoreError> {
-    codec::decode_version(ROW_VERSION, ROW_LIMIT, bytes).map_err(|error| corrupt(table, error))
+    codec::decode_version(ROW_VERSION, ROW_LIMIT, bytes).map_err(|error| unreadable(table, error))
 }
 
 /// A row that says all by its key.
@@ -116,8 +120,16 @@ pub(crate) fn encode_verbatim(bytes: &[u8]) -> Bytes {
 pub(crate) fn decode_verbatim(table: Table, row: &Bytes) -> Result<Bytes, StoreError> {
     match row.first() {
         Some(&ROW_VERSION) => Ok(row.slice(1..)),
-        Some(&found) => Err(corrupt(table, codec::CodecError::Version { found, known: ROW_VERSION })),
-        None => Err(corrupt(table, codec::CodecError::Empty)),
+        Some(&found) => Err(unreadable(table, CodecError::Version { found, known: ROW_VERSION })),
+        None => Err(corrupt(table, CodecError::Empty)),
+    }
+}
+
+/// What it means that a row cannot be decoded. Only a higher version is a newer program's: none was ever below the first.
+pub fn unreadable(table: Table, error: CodecError) -> StoreError {
+    match error {
+        CodecError::Version { found, known } if found > known => StoreError::UnknownVersion { table, found, known },
+        error => corrupt(table, error),
     }
 }
 

@@ -25,7 +25,7 @@ pub use command::{
     COMMAND_LIMIT, CacheRuleUpdate, Command, CommandBatch, Founding, IdempotencyKey, ImageDeletion, ImportImage,
     LinkBlob, Op, Outcome, PART_LIMIT, Reply, TagUpdate, TemplateSettingsUpdate, TemplateUpdate, Use,
 };
-pub use format::TABLES;
+pub use format::{BOOKKEEPING, TABLES, unreadable};
 pub use hash::StateHash;
 pub use meta::{CLUSTER_VERSION, Meta};
 pub use overlay::{Changes, Overlay};

@@ -1,4 +1,4 @@
-use flotilla_base::{ByteLen, LogIndex, NodeId};
+use flotilla_base::{ByteLen, LogIndex, NodeId, store::StoreError};
 use openraft::storage::RaftStateMachine;
 
 use super::world::{Machine, NODE, create, has_rule, state_hash};
@@ -201,26 +201,75 @@ async fn a_snapshot_that_cannot_be_finished_is_begun_again() {
     assert_eq!(consensus.status().health, crate::Health::Healthy);
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_unreadable_mark_of_what_is_applied_is_a_damaged_state() {
+/// The machine of a founded node that has stopped, after `change` of the row whose value `chosen` picks.
+async fn changed(chosen: impl Fn(&Consensus) -> bytes::Bytes, change: impl Fn(&mut Vec<u8>)) -> Machine {
     use flotilla_base::store::{Batch, Table};
     let machine = Machine::new(NODE);
     let consensus = machine.founded().await;
     consensus.stop().await;
-    // The record of what is applied, of a format that is not known here.
     let store = crate::home::Home::open(&machine.stores, 0).unwrap();
-    let record = consensus.state.applied().record.encode().unwrap();
+    let chosen = chosen(&consensus);
+    let mut found = 0;
     for table in 0..=u8::MAX {
         for (key, value) in store.page(Table(table), &[], 1000).unwrap() {
-            if value == record {
-                let mut batch = Batch::default();
-                batch.put(Table(table), key, [&[9], &value[1..]].concat());
+            if value.ends_with(&chosen) {
+                let (mut batch, mut value) = (Batch::default(), value.to_vec());
+                change(&mut value);
+                batch.put(Table(table), key, value);
                 store.write(batch).unwrap();
+                found += 1;
             }
         }
     }
+    assert_eq!(found, 1);
+    machine
+}
+
+fn mark(consensus: &Consensus) -> bytes::Bytes {
+    consensus.state.applied().record.encode().unwrap()
+}
+
+fn meta(consensus: &Consensus) -> bytes::Bytes {
+    flotilla_base::codec::encode(1, &consensus.view().load().meta).unwrap().into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_mark_of_what_is_applied_is_a_damaged_state() {
+    let machine = changed(mark, |row| row.truncate(3)).await;
     // The log still has everything: it is rebuilt.
-    drop(consensus);
     let again = machine.start().await.unwrap();
     assert!(again.view().load().is_founded());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_newer_program_wrote_is_not_taken_for_damage() {
+    let unknown = |error: &StartError| matches!(error, StartError::State(StoreError::UnknownVersion { .. }));
+    let is_downgrade = |error: &StartError| matches!(error, StartError::Downgrade { .. });
+    // A row, and the mark within its row.
+    let row = changed(meta, |row| row[0] = 9).await;
+    let own = changed(mark, |row| row[1] = 9).await;
+    // The cluster's version speaks before a row that cannot be read.
+    let level = changed(meta, |row| {
+        let mut newer: flotilla_state::Meta = flotilla_base::codec::decode(ByteLen::kib(1), row).unwrap().1;
+        newer.cluster_version += 1;
+        *row = flotilla_base::codec::encode(1, &newer).unwrap();
+    })
+    .await;
+    let store = crate::home::Home::open(&level.stores, 0).unwrap();
+    let mut batch = flotilla_base::store::Batch::default();
+    batch.put(flotilla_state::TABLES[2], *b"settings", "unreadable");
+    store.write(batch).unwrap();
+    for (machine, expected) in
+        [(row, &unknown as &dyn Fn(&StartError) -> bool), (own, &unknown), (level, &is_downgrade)]
+    {
+        let rows = |machine: &Machine| {
+            let store = crate::home::Home::open(&machine.stores, 0).unwrap();
+            flotilla_state::TABLES.map(|table| store.page(table, &[], 1000).unwrap())
+        };
+        let before = rows(&machine);
+        let error = machine.start().await.map(drop).unwrap_err();
+        assert!(expected(&error), "{error:?}");
+        assert_eq!(rows(&machine), before, "the state is left as it was");
+        assert_eq!(machine.stores.count(), 1);
+    }
 }
