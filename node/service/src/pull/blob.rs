@@ -11,6 +11,8 @@ use flotilla_registry::{
 use flotilla_runtime::{Flight, Lead};
 use flotilla_state::{LinkBlob, Op};
 use flotilla_transfer::{Blob, Delivered, Sealing, TransferError, Wanted};
+use flotilla_upstream::UpstreamError;
+use tokio::sync::oneshot;
 
 use super::{Freshness, Pull, ServedBlob, Source, failure::Failure};
 use crate::ServiceError;
@@ -102,7 +104,8 @@ impl Pull {
     }
 
     /// Proves that the repository's own upstream has the blob, for all who wait; asking for the blob is the proof, and
-    /// where it is here already a HEAD is. `None`: the link came meanwhile.
+    /// where it is here already a HEAD is. The proof goes on when the client leaves: what was begun for it shall count.
+    /// `None`: the link came meanwhile.
     async fn prove(
         self: &Arc<Self>,
         target: &Target,
@@ -110,19 +113,25 @@ impl Pull {
         wanted: &Wanted,
         lead: Lead<(Name, Digest), Verdict>,
     ) -> Result<Option<Blob>, Failure> {
-        let proof = self.proof(target, origin, wanted).await;
-        let (verdict, proven) = match proof {
-            Ok(Some((verdict, blob))) => (verdict, Ok(Some(blob))),
-            Ok(None) => return Ok(None),
-            Err(failure) => (Verdict::Not(failure.clone()), Err(failure)),
-        };
-        lead.publish(verdict.clone());
-        drop(lead);
-        match (verdict, proven) {
-            (Verdict::MustDeliver, Ok(Some(None))) => self.must_deliver(target, origin, wanted).await.map(Some),
-            (_, Ok(Some(None))) => Ok(Some(self.transfer.open(wanted).await?)),
-            (_, Ok(blob)) => Ok(blob.flatten()),
-            (_, Err(failure)) => Err(failure),
+        let (tell, told) = oneshot::channel();
+        let prover = (self.clone(), target.clone(), origin.clone(), wanted.clone());
+        self.host.tasks.spawn("proof", async move {
+            let (pull, target, origin, wanted) = prover;
+            let proof = pull.proof(&target, &origin, &wanted).await;
+            match &proof {
+                Ok(Some((verdict, _))) => lead.publish(verdict.clone()),
+                Ok(None) => {}
+                Err(failure) => lead.publish(Verdict::Not(failure.clone())),
+            }
+            drop(lead);
+            // Who asked may have left.
+            let _ = tell.send(proof);
+        });
+        match told.await.unwrap_or_else(|_| Err(Failure::abandoned()))? {
+            Some((_, Some(blob))) => Ok(Some(blob)),
+            Some((Verdict::MustDeliver, None)) => self.must_deliver(target, origin, wanted).await.map(Some),
+            Some((_, None)) => Ok(Some(self.transfer.open(wanted).await?)),
+            None => Ok(None),
         }
     }
 
@@ -278,13 +287,20 @@ impl Pull {
         if let Some(len) = self.lens.get(&key) {
             return Ok(len);
         }
+        if self.is_proven(target, origin, digest)
+            && let Some(held) = self.transfer.held(digest).await?
+        {
+            return Ok(held.len());
+        }
         let told = self.transfer.prove(digest, origin).await?.len;
-        // Its upstream has it; how long it is may be known here though that host does not tell.
+        // How long it is may be known here though that host does not tell. Not for one that is not believed: that it has
+        // the blob is not proven, and the answer would tell it what others hold.
         let known = || self.view.load().tables().blob(digest).map(|blob| blob.and_then(|blob| blob.size));
-        let len = match told {
-            Some(len) => len,
-            None => known()?.ok_or(Failure::Unexpected("a HEAD without a length"))?,
-        };
+        let known = if told.is_none() && self.transfer.is_trusted(origin) { known()? } else { None };
+        let len = told.or(known).ok_or_else(|| {
+            let host = origin.rule.as_str().into();
+            Failure::Upstream(UpstreamError::Malformed { host, reason: "a HEAD without a length" })
+        })?;
         self.lens.put(key, len, LEN_KNOWN);
         Ok(len)
     }

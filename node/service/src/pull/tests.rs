@@ -325,6 +325,51 @@ async fn a_manifest_is_what_the_own_upstream_calls_it_and_gone_when_it_is_delete
 }
 
 #[tokio::test]
+async fn an_unbelieved_upstream_without_a_length_is_not_told_what_others_hold() {
+    let bench = Bench::new().await;
+    let bytes = Bytes::from(vec![3; 2 << 20]);
+    let digest = digest_of(&bytes);
+    for (host, name) in [(TRUSTED, "first/app"), (TRUSTED, "second/app"), (UNTRUSTED, "liar/app")] {
+        bench.upstream.put_blob(host, name, digest, &bytes);
+    }
+    drained(bench.blob("dh/first/app", &digest).await.unwrap()).await.unwrap();
+    bench.linked("dh/first/app", &digest).await;
+    bench.upstream.hide_len();
+    let guess = bench.blob_len("ex/liar/app", &digest).await;
+    assert!(matches!(guess, Err(ServiceError::Upstream(UpstreamError::Malformed { .. }))), "{guess:?}");
+    assert_eq!(bench.blob_len("dh/second/app", &digest).await.unwrap().0, bytes.len() as u64);
+}
+
+#[tokio::test]
+async fn a_blob_is_linked_though_the_client_that_proved_it_left() {
+    let bench = Bench::new().await;
+    let bytes = Bytes::from(vec![2; 2 << 20]);
+    let digest = digest_of(&bytes);
+    bench.upstream.put_blob(TRUSTED, "some/app", digest, &bytes);
+    bench.upstream.set_open(false);
+    tokio::select! {
+        _ = bench.blob("dh/some/app", &digest) => panic!("upstream has not answered"),
+        () = bench.upstream.is_asked("GET") => {}
+    }
+    bench.upstream.set_open(true);
+    bench.linked("dh/some/app", &digest).await;
+}
+
+#[tokio::test]
+async fn a_proven_blob_is_told_the_length_of_whatever_its_upstream_says() {
+    let bench = Bench::new().await;
+    let bytes = Bytes::from(vec![1; 2 << 20]);
+    let digest = digest_of(&bytes);
+    bench.upstream.put_blob(TRUSTED, "some/app", digest, &bytes);
+    bench.consensus.stop().await;
+    drained(bench.blob("dh/some/app", &digest).await.unwrap()).await.unwrap();
+    assert!(bench.pull.transfer.sealed(&digest).await);
+    bench.upstream.answer_all_with(Some(403));
+    assert_eq!(drained(bench.blob("dh/some/app", &digest).await.unwrap()).await.unwrap(), bytes);
+    assert_eq!(bench.blob_len("dh/some/app", &digest).await.unwrap().0, bytes.len() as u64);
+}
+
+#[tokio::test]
 async fn a_manifest_by_digest_is_linked_by_the_own_upstream_only() {
     let bench = Bench::new().await;
     let bytes = manifest("private", &[]);

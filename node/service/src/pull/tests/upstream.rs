@@ -29,6 +29,8 @@ struct State {
     content: HashMap<String, (String, Digest, Bytes)>,
     /// Answered to everything.
     status: Option<u16>,
+    /// Answers to HEAD do not tell the length.
+    hides_len: bool,
     asked: Vec<String>,
 }
 
@@ -80,6 +82,10 @@ impl Upstream {
         self.state().status = status;
     }
 
+    pub(super) fn hide_len(&self) {
+        self.state().hides_len = true;
+    }
+
     /// Requests are taken and not answered until it is opened again.
     pub(super) fn set_open(&self, open: bool) {
         self.open.send_replace(open);
@@ -124,7 +130,10 @@ impl Upstream {
                 let from = value.trim().strip_prefix("bytes=")?.strip_suffix('-')?;
                 name.eq_ignore_ascii_case("range").then(|| from.parse::<usize>().unwrap())
             });
-            let (head, body) = self.answer(&path, range);
+            let (mut head, body) = self.answer(&path, range);
+            if method == "HEAD" && self.state().hides_len {
+                head = head.replace("content-length", "x-length");
+            }
             if stream.write_all(head.as_bytes()).await.is_err() {
                 return;
             }
