@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use crate::{
     SnapshotError,
     halt::chain,
+    marks::caught,
     metrics::Metrics,
     record::Record,
     state_machine::Inner,
@@ -51,7 +52,11 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             let (inner, frozen) = (self.inner.clone(), self.frozen.take());
             let attempt = self.inner.blocking.run(move || {
                 let frozen = frozen.unwrap_or_else(|| inner.applied().generation.clone().freeze())?;
-                inner.write_snapshot(&*frozen)
+                let written = caught(|| inner.write_snapshot(&*frozen));
+                if let Err(SnapshotError::Store(error)) = &written {
+                    inner.marks.note(error);
+                }
+                written
             });
             let error = match attempt.await {
                 Ok(snapshot) => {

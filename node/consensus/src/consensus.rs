@@ -192,7 +192,7 @@ impl Consensus {
             tracing::warn!("consensus ended with a panic");
         }
         let state = self.state.clone();
-        if let Err(error) = self.blocking.run(move || state.durable()).await {
+        if let Err(error) = self.blocking.run(move || state.close()).await {
             // The log has it all.
             tracing::warn!(
                 error = chain(&error),

@@ -19,6 +19,7 @@ mod halt;
 mod home;
 mod keeper;
 mod log_store;
+mod marks;
 mod metrics;
 mod network;
 mod recent;

@@ -7,7 +7,7 @@ use std::{io, path::Path, sync::Arc};
 
 use flotilla_base::{ByteLen, LogIndex, codec, store::StoreError};
 use flotilla_runtime::{Host, Published, Publisher, read_file};
-use flotilla_state::{CLUSTER_VERSION, Tables, View};
+use flotilla_state::{BOOKKEEPING, CLUSTER_VERSION, Tables, View};
 use flotilla_storage::SegmentLogConfig;
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     halt::{Halt, chain},
     home::{Generation, Home},
     log_store::LogStore,
+    marks::{Mark, Marks, caught, is_damage},
     record::Record,
     snapshot::Folder,
     state_machine::{Applied, Inner, POINTER_FORMAT, StateMachine, point, restore, vacate},
@@ -53,15 +54,21 @@ pub(crate) fn recover(
     let snapshot_end = snapshot.as_ref().and_then(|(meta, _)| meta.last_log_id);
     let log = LogStore::open(host.disk.clone(), host.blocking, &log_dir, segments, halt.clone(), snapshots.end())?;
 
+    let marks = Marks::of(host.disk.clone(), &state_dir);
     let pointer = state_dir.join("current");
     let number = pointed(host, &pointer)?;
     // A snapshot beyond the log is being installed: openraft takes it for installed.
     let floor = log.purged().max(snapshot_end.filter(|end| Some(*end) > log.last()));
-    let opened = open_state(&home, number, floor)?;
+    let mark_error = |source| StartError::Io { operation: "read or remove a mark in", path: state_dir.clone(), source };
+    let is_marked = marks.is_set(Mark::Damaged).map_err(mark_error)?;
+    // Gone before anything is applied.
+    let is_clean = marks.take(Mark::Clean).map_err(mark_error)?;
+    let opened = if is_marked { None } else { open_state(&home, number, floor, is_clean)? };
     let (generation, view, record) = match opened {
         Some(opened) => opened,
         None => rebuild(host, &home, &pointer, number, dir, log.purged(), snapshot.as_ref())?,
     };
+    marks.take(Mark::Damaged).map_err(mark_error)?;
     // An installed snapshot may be ahead of the log; nothing else may, and who installs one has seen a vote.
     if let Some(applied) = record.applied
         && record.applied > log.last()
@@ -82,6 +89,7 @@ pub(crate) fn recover(
         halt: halt.clone(),
         home,
         pointer,
+        marks,
         snapshots,
         publisher,
         applied: Applied { generation, view, record }.into(),
@@ -107,8 +115,19 @@ fn pointed(host: &Host, pointer: &Path) -> Result<u64, StartError> {
 type Opened = (Arc<Generation>, View, Record);
 
 /// `None`: damaged, or before `floor`, from where on the log can take it further.
-fn open_state(home: &Arc<dyn Home>, number: u64, floor: Option<LogId>) -> Result<Option<Opened>, StartError> {
-    let opened = Generation::open(home.clone(), number).map_err(StartError::State).and_then(read_state);
+fn open_state(
+    home: &Arc<dyn Home>,
+    number: u64,
+    floor: Option<LogId>,
+    is_clean: bool,
+) -> Result<Option<Opened>, StartError> {
+    let opened = caught(|| {
+        let opened = read_state(Generation::open(home.clone(), number)?)?;
+        if !is_clean {
+            check(&opened.1.tables())?;
+        }
+        Ok::<_, StartError>(opened)
+    });
     match opened {
         Ok((_, _, record)) if record.applied < floor => {
             tracing::warn!(applied = ?record.applied, ?floor, "the state is older than the log");
@@ -123,6 +142,15 @@ fn open_state(home: &Arc<dyn Home>, number: u64, floor: Option<LogId>) -> Result
     }
 }
 
+/// Reads everything once: a store that was not closed may have lost a part of what it held.
+fn check(tables: &Tables<'_>) -> Result<(), StoreError> {
+    if tables.counted_hash()? != tables.hash()? {
+        let reason = "its sums are not those of the rows".to_owned();
+        return Err(StoreError::Corrupt { table: BOOKKEEPING, reason });
+    }
+    Ok(())
+}
+
 fn read_state(generation: Arc<Generation>) -> Result<Opened, StartError> {
     // First: what a newer program wrote may look like damage to this one.
     let state = Tables::of(&*generation).meta()?.cluster_version;
@@ -132,19 +160,6 @@ fn read_state(generation: Arc<Generation>) -> Result<Opened, StartError> {
     let view = View::load(generation.clone())?;
     let record = Record::load(&*generation)?;
     Ok((generation, view, record))
-}
-
-/// Whether another store can help. sled reports damage as `InvalidInput`, a panic of it comes as `Other`; a full disk, a
-/// missing right or too many open files are none of these.
-fn is_damage(error: &StoreError) -> bool {
-    use io::ErrorKind::{InvalidData, InvalidInput, NotFound, Other, UnexpectedEof};
-    match error {
-        StoreError::Corrupt { .. } => true,
-        StoreError::Io { source, .. } => {
-            matches!(source.kind(), InvalidData | InvalidInput | NotFound | Other | UnexpectedEof)
-        }
-        StoreError::UnknownVersion { .. } | StoreError::FrozenTooLong => false,
-    }
 }
 
 fn rebuild(

@@ -23,6 +23,7 @@ use crate::{
     builder::Builder,
     halt::Halt,
     home::{Generation, Home},
+    marks::{Mark, Marks, caught},
     record::Record,
     snapshot::{self, Folder},
     types::{
@@ -44,6 +45,7 @@ pub(crate) struct Inner {
     pub home: Arc<dyn Home>,
     /// Names the generation in use.
     pub pointer: PathBuf,
+    pub marks: Marks,
     pub snapshots: Folder,
     pub publisher: Publisher<View>,
     /// Held inside blocking work only.
@@ -73,10 +75,12 @@ impl Inner {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Blocks until all that was applied survives loss of power.
-    pub(crate) fn durable(&self) -> Result<(), StoreError> {
-        let generation = self.applied().generation.clone();
-        generation.durable()
+    /// Blocks until all that was applied survives loss of power, and notes that. Nothing is applied any more.
+    pub(crate) fn close(&self) -> Result<(), StoreError> {
+        let applied = self.applied();
+        applied.generation.durable()?;
+        let operation = "mark the state as whole";
+        self.marks.set(Mark::Clean).map_err(|source| StoreError::Io { operation, source })
     }
 
     fn install(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> Result<(), SnapshotError> {
@@ -127,24 +131,22 @@ pub(crate) fn point(disk: &dyn Disk, pointer: &std::path::Path, number: u64) -> 
 }
 
 impl Applied {
-    fn run(&mut self, entries: Vec<Entry>, publisher: &Publisher<View>) -> Result<Vec<Replies>, (LogId, ApplyFailure)> {
+    fn run(&mut self, entries: Vec<Entry>, publisher: &Publisher<View>) -> Result<Vec<Replies>, ApplyFailure> {
         let mut replies = Vec::with_capacity(entries.len());
         let mut entries = entries.into_iter().peekable();
-        while let Some(first) = entries.peek() {
-            let mut last = first.log_id;
+        while entries.peek().is_some() {
             let mut run = Vec::new();
             let mut run_bytes = 0;
             while run_bytes < RUN_BYTES
                 && let Some(entry) = entries.next()
             {
-                last = entry.log_id;
                 run_bytes += match &entry.payload {
                     EntryPayload::Normal(proposal) => proposal.0.len(),
                     _ => 0,
                 };
                 run.push(entry);
             }
-            replies.extend(self.batch(run).map_err(|failure| (last, failure))?);
+            replies.extend(self.batch(run)?);
             publisher.publish(self.view.clone());
         }
         Ok(replies)
@@ -190,10 +192,17 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
         let inner = self.0.clone();
-        let done = self.0.blocking.run(move || inner.applied().run(entries, &inner.publisher)).await;
-        done.map_err(|(id, failure)| {
+        let last = entries.last().map(|entry| entry.log_id).unwrap_or_default();
+        let done = self.0.blocking.run(move || {
+            let done = caught(|| inner.applied().run(entries, &inner.publisher));
+            if let Err(ApplyFailure::Store(error) | ApplyFailure::Apply(ApplyError::Store(error))) = &done {
+                inner.marks.note(error);
+            }
+            done
+        });
+        done.await.map_err(|failure| {
             self.0.halt.set(&failure);
-            StorageIoError::apply(id, &failure).into()
+            StorageIoError::apply(last, &failure).into()
         })
     }
 
@@ -212,7 +221,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Box<SnapshotFile>) -> Result<(), StorageError> {
         let (inner, own) = (self.0.clone(), meta.clone());
-        let done = self.0.blocking.run(move || inner.install(&own, &snapshot)).await;
+        let done = self.0.blocking.run(move || caught(|| inner.install(&own, &snapshot))).await;
         done.map_err(|error| {
             self.0.halt.set(&error);
             StorageIoError::write_snapshot(Some(meta.signature()), &error).into()

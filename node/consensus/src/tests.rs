@@ -3,6 +3,7 @@ mod damage;
 mod kill;
 mod life;
 mod proposals;
+mod rebuild;
 mod snapshots;
 mod suite;
 mod world;

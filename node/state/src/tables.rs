@@ -20,6 +20,9 @@ use crate::{
 /// Rows that a walk over one image or tag reads at once.
 const WALK_ROWS: usize = 64;
 
+/// Rows that are hashed at once: a few of them may be manifests of 4 MiB.
+const HASHED_ROWS: usize = 64;
+
 /// Typed queries over whatever holds the rows: the store, an overlay within `apply`, a frozen view for a snapshot.
 /// Lists are pages: at most `limit` (and never more than 1,000) after a key, in key order.
 #[derive(Clone, Copy)]
@@ -47,6 +50,23 @@ impl<'a> Tables<'a> {
 
     pub fn hash(&self) -> Result<StateHash, StoreError> {
         Ok(self.row(BOOKKEEPING, KEY_HASH)?.unwrap_or_default())
+    }
+
+    /// What [`Tables::hash`] should be: taken over every row there is.
+    pub fn counted_hash(&self) -> Result<StateHash, StoreError> {
+        let mut hash = StateHash::default();
+        for table in TABLES.into_iter().filter(|table| *table != BOOKKEEPING) {
+            let mut from = Vec::new();
+            loop {
+                let page = self.0.page(table, &from, HASHED_ROWS)?;
+                let Some((last, _)) = page.last() else { break };
+                from = successor(last);
+                for (key, value) in &page {
+                    hash.replace(table, key, None, Some(value));
+                }
+            }
+        }
+        Ok(hash)
     }
 
     pub fn settings(&self) -> Result<Settings, StoreError> {

@@ -45,11 +45,21 @@ impl Rows for Melted {
     }
 }
 
+/// What reading an open store comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sick {
+    Damage,
+    Panic,
+    /// What passes by itself.
+    Full,
+}
+
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     live: Memory,
     durable: Arc<Mutex<Memory>>,
     damaged: bool,
+    sick: Arc<Mutex<Option<Sick>>>,
     /// Frozen views to come that cannot be read to their end.
     melting: Arc<AtomicU64>,
 }
@@ -77,7 +87,13 @@ impl Rows for MemoryStore {
         if self.damaged {
             return Err(StoreError::Corrupt { table, reason: "made by the test".into() });
         }
-        self.live.get(table, key)
+        let sick = *self.sick.lock().unwrap();
+        match sick {
+            None => self.live.get(table, key),
+            Some(Sick::Damage) => Err(StoreError::Corrupt { table, reason: "made by the test".into() }),
+            Some(Sick::Panic) => panic!("made by the test"),
+            Some(Sick::Full) => Err(StoreError::Io { operation: "read", source: io::ErrorKind::StorageFull.into() }),
+        }
     }
 
     fn page(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
@@ -114,6 +130,12 @@ impl Stores {
     pub fn damage(&self) {
         for store in self.0.lock().unwrap().values_mut() {
             store.damaged = true;
+        }
+    }
+
+    pub fn sicken(&self, sick: Option<Sick>) {
+        for store in self.0.lock().unwrap().values() {
+            *store.sick.lock().unwrap() = sick;
         }
     }
 
