@@ -27,12 +27,12 @@ use super::{
 };
 
 /// Streams of one h2 connection: more than any client opens, and a bound for what one connection may cost.
-const MAX_STREAMS: u32 = 256;
+const MAX_STREAMS: u32 = 32;
 /// Probes of an idle h2 connection, whose peer may have vanished without a word.
 const PING_AFTER: Duration = Duration::from_secs(30);
 const PONG_WITHIN: Duration = Duration::from_secs(20);
-/// h2 copies what it sends into its own buffer; one piece of a blob's reader fits.
-const H2_SEND_BUFFER: usize = 1 << 20;
+/// What a stream of h2 holds while its client does not read. A body is asked for more as soon as there is room here.
+const H2_SEND_BUFFER: usize = 64 << 10;
 /// After a failed accept (too many open files) the next would fail at once too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

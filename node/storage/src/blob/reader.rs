@@ -10,6 +10,7 @@ use flotilla_runtime::BoxFuture;
 
 use super::{
     StorageError,
+    buffers::{Hold, Loan, Out, SMALL_BYTES},
     live::{Blob, Phase, Pin},
     pieces,
     resume::read_at,
@@ -21,7 +22,10 @@ const GROWING_CHUNK_BYTES: u64 = 256 << 10;
 /// Up to here a read of cached bytes is cheaper than a change of threads.
 const INLINE_BYTES: u64 = 64 << 10;
 
-/// Reads a blob, sealed or growing, with one chunk read ahead. Holds a pin: the blob is not removed while it lives.
+/// Reads a blob, sealed or growing. Holds a pin: the blob is not removed while it lives.
+///
+/// One chunk is read ahead for somebody who takes what is handed out: who drops it before asking for more. Anybody else,
+/// and everybody while all readers together hold too much, gets small chunks and nothing ahead.
 pub struct BlobReader {
     inner: Arc<Inner>,
     pin: Pin,
@@ -32,6 +36,9 @@ pub struct BlobReader {
     end: u64,
     ahead: Option<Ahead>,
     growth: Option<BoxFuture<'static, ()>>,
+    out: Out,
+    /// A chunk was handed out.
+    begun: bool,
 }
 
 enum Ahead {
@@ -49,7 +56,7 @@ enum Next {
 impl BlobReader {
     pub(super) fn new(inner: Arc<Inner>, pin: Pin) -> Self {
         let end = pin.blob().len;
-        Self { inner, pin, next: 0, asked: 0, end, ahead: None, growth: None }
+        Self { inner, pin, next: 0, asked: 0, end, ahead: None, growth: None, out: Out::default(), begun: false }
     }
 
     pub fn digest(&self) -> &Digest {
@@ -106,14 +113,16 @@ impl BlobReader {
                 },
                 Some(Ahead::Read(Ok(bytes))) => {
                     self.next = self.asked;
-                    if let Next::Read { upto, sealed } = self.plan() {
-                        self.read(upto, sealed, cx);
-                    }
+                    self.read_ahead(cx);
                     return Poll::Ready(Some(Ok(bytes)));
                 }
                 Some(Ahead::Read(Err(error))) => return self.fail(error),
                 None => match self.plan() {
-                    Next::Read { upto, sealed } => self.read(upto, sealed, cx),
+                    Next::Read { upto, sealed } => {
+                        let loan = if self.out.count() == 0 { self.lend(upto) } else { None };
+                        let upto = if loan.is_some() { upto } else { upto.min(self.asked + SMALL_BYTES) };
+                        self.read(upto, sealed, loan, cx);
+                    }
                     Next::Done => return Poll::Ready(None),
                     Next::Fail(error) => return self.fail(error),
                     Next::Wait => std::task::ready!(self.wait(cx)),
@@ -163,16 +172,38 @@ impl BlobReader {
         Poll::Ready(())
     }
 
-    fn read(&mut self, upto: u64, sealed: bool, cx: &mut Context<'_>) {
+    /// When all that is out is the chunk that leaves now: those before it were taken, so it will be too.
+    fn read_ahead(&mut self, cx: &mut Context<'_>) {
+        let is_taken = std::mem::replace(&mut self.begun, true) && self.out.count() == 1;
+        if is_taken
+            && let Next::Read { upto, sealed } = self.plan()
+            && let Some(loan) = self.lend(upto)
+        {
+            self.read(upto, sealed, Some(loan), cx);
+        }
+    }
+
+    fn lend(&self, upto: u64) -> Option<Loan> {
+        let len = upto - self.asked;
+        if len > SMALL_BYTES { self.inner.buffers.lend(len) } else { None }
+    }
+
+    fn read(&mut self, upto: u64, sealed: bool, loan: Option<Loan>, cx: &mut Context<'_>) {
         let from = std::mem::replace(&mut self.asked, upto);
-        if sealed && let Some(bytes) = read_inline(&self.inner, self.blob(), from, upto) {
-            self.ahead = Some(Ahead::Read(Ok(bytes)));
-            return;
+        let mut hold = self.out.hold(loan);
+        if sealed {
+            match read_inline(&self.inner, self.blob(), from, upto, hold) {
+                Ok(bytes) => {
+                    self.ahead = Some(Ahead::Read(Ok(bytes)));
+                    return;
+                }
+                Err(unused) => hold = unused,
+            }
         }
         let (inner, blob, blocking) = (self.inner.clone(), self.blob().clone(), self.inner.host.blocking);
         let mut reading: BoxFuture<'static, _> = Box::pin(blocking.run(move || match sealed {
-            true => read_sealed(&inner, &blob, from, upto),
-            false => read_growing(&inner, &blob, from, upto),
+            true => read_sealed(&inner, &blob, from, upto, hold),
+            false => read_growing(&inner, &blob, from, upto, hold),
         }));
         // Begins it: the pool hears of the work at the first poll.
         self.ahead = Some(match reading.as_mut().poll(cx) {
@@ -190,46 +221,48 @@ fn read_exact(blob: &Blob, from: u64, into: &mut [u8]) -> std::io::Result<()> {
     if read_at(&*blob.file, from, into)? < into.len() { Err(cut_short()) } else { Ok(()) }
 }
 
-/// Short, verified and in the page cache: on the spot.
-fn read_inline(inner: &Inner, blob: &Blob, from: u64, upto: u64) -> Option<Bytes> {
-    let due = blob.pieces.get()?.is_due(from, inner.now_s(), inner.verify_interval_s());
+/// Short, verified and in the page cache: on the spot. Gives back `hold` otherwise.
+fn read_inline(inner: &Inner, blob: &Blob, from: u64, upto: u64, hold: Hold) -> Result<Bytes, Hold> {
+    let due = blob.pieces.get().is_none_or(|pieces| pieces.is_due(from, inner.now_s(), inner.verify_interval_s()));
     if due || upto - from > INLINE_BYTES {
-        return None;
+        return Err(hold);
     }
-    let mut bytes = vec![0; (upto - from) as usize];
-    let read = blob.file.read_cached(from, &mut bytes).ok()??;
-    (read == bytes.len()).then(|| bytes.into())
+    let len = (upto - from) as usize;
+    let mut buffer = inner.buffers.get(len);
+    match blob.file.read_cached(from, buffer.as_mut()) {
+        Ok(Some(read)) if read == len => Ok(buffer.hand_out(0..len, hold)),
+        _ => Err(hold),
+    }
 }
 
-fn read_growing(inner: &Inner, blob: &Blob, from: u64, upto: u64) -> Result<Bytes, StorageError> {
-    let read = inner.buffers.fill((upto - from) as usize, |into| read_exact(blob, from, into));
-    read.map_err(|source| StorageError::Io {
+fn read_growing(inner: &Inner, blob: &Blob, from: u64, upto: u64, hold: Hold) -> Result<Bytes, StorageError> {
+    let len = (upto - from) as usize;
+    let mut buffer = inner.buffers.get(len);
+    read_exact(blob, from, buffer.as_mut()).map_err(|source| StorageError::Io {
         operation: "read",
         path: inner.layout.partial(&blob.digest).data,
         source: Arc::new(source),
-    })
+    })?;
+    Ok(buffer.hand_out(0..len, hold))
 }
 
 /// `from..upto` lies within one piece.
-fn read_sealed(inner: &Arc<Inner>, blob: &Arc<Blob>, from: u64, upto: u64) -> Result<Bytes, StorageError> {
+fn read_sealed(inner: &Arc<Inner>, blob: &Arc<Blob>, from: u64, upto: u64, hold: Hold) -> Result<Bytes, StorageError> {
     let now_s = inner.now_s();
-    let pieces = blob.pieces.get().filter(|pieces| !pieces.is_due(from, now_s, inner.verify_interval_s()));
-    let read = match pieces {
-        Some(_) => inner.buffers.fill((upto - from) as usize, |into| read_exact(blob, from, into)),
-        None => {
-            let start = from - from % pieces::PIECE_BYTES;
-            let len = pieces::end_of(start, blob.len) - start;
-            let piece = inner.buffers.fill(len as usize, |into| {
-                read_exact(blob, start, into)?;
-                let right = blob.pieces.get().is_some_and(|pieces| pieces.verify(start, blob.len, into, now_s));
-                if right { Ok(()) } else { Err(std::io::ErrorKind::InvalidData.into()) }
-            });
-            piece.map(|piece| piece.slice((from - start) as usize..(upto - start) as usize))
-        }
-    };
+    let pieces = blob.pieces.get();
+    let due = pieces.is_none_or(|pieces| pieces.is_due(from, now_s, inner.verify_interval_s()));
+    // What is due is hashed as the piece that it belongs to.
+    let start = if due { from - from % pieces::PIECE_BYTES } else { from };
+    let end = if due { pieces::end_of(start, blob.len) } else { upto };
+    let mut buffer = inner.buffers.get((end - start) as usize);
+    let read = read_exact(blob, start, buffer.as_mut()).and_then(|()| {
+        let right = !due || pieces.is_some_and(|pieces| pieces.verify(start, blob.len, buffer.as_ref(), now_s));
+        if right { Ok(()) } else { Err(std::io::ErrorKind::InvalidData.into()) }
+    });
     // A piece that cannot be read is as bad as one with wrong bytes.
     read.map_err(|cause| {
         inner.quarantine(blob, &cause);
         blob.failure().unwrap_or(StorageError::Quarantined { digest: blob.digest })
-    })
+    })?;
+    Ok(buffer.hand_out((from - start) as usize..(upto - start) as usize, hold))
 }

@@ -435,3 +435,44 @@ proptest! {
         });
     }
 }
+
+/// The length of the next chunk, which is taken at once.
+async fn taken(reader: &mut BlobReader) -> usize {
+    reader.chunk().await.unwrap().unwrap().len()
+}
+
+#[tokio::test]
+async fn clients_that_take_nothing_pin_little_and_the_others_go_on() {
+    let store = open(&MemoryDisk::default()).await;
+    let bytes = content(4 * P, 9);
+    drop(fill(&store, &bytes).await.unwrap());
+    let digest = sha256(&bytes);
+
+    // What is taken is followed by whole pieces.
+    let mut reader = sealed(&store, &digest).await;
+    for _ in 0..4 {
+        assert_eq!(taken(&mut reader).await, P);
+    }
+    // What is not taken is followed by little.
+    let mut stalled = sealed(&store, &digest).await;
+    let first = stalled.chunk().await.unwrap().unwrap();
+    let second = stalled.chunk().await.unwrap().unwrap();
+    assert_eq!((first.len(), second.len()), (P, 32 << 10));
+    drop((first, second));
+    assert_eq!(taken(&mut stalled).await, P - (32 << 10), "it takes again");
+    drop(stalled);
+
+    // Each of them holds a chunk; together no more than the budget and one small chunk each.
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        let mut stalled = sealed(&store, &digest).await;
+        let chunk = stalled.chunk().await.unwrap().unwrap();
+        held.push((stalled, chunk));
+    }
+    let sizes: Vec<usize> = held.iter().map(|(_, chunk)| chunk.len()).collect();
+    assert_eq!(sizes.iter().filter(|&&len| len == P).count(), 128);
+    assert_eq!(sizes.iter().filter(|&&len| len == 32 << 10).count(), 72);
+    assert_eq!(read(sealed(&store, &digest).await).await.unwrap(), bytes, "an honest client goes on");
+    drop(held);
+    assert_eq!(taken(&mut sealed(&store, &digest).await).await, P, "and the budget is given back");
+}
