@@ -17,6 +17,10 @@ use crate::{
 /// Before a failed snapshot is tried again: a full disk is not emptied in a moment, and the log grows meanwhile.
 const RETRY: Duration = Duration::from_secs(10);
 
+/// Attempts that may fail because entries were applied meanwhile; then they wait for a snapshot, as the log, which only a
+/// snapshot lets be cut, would grow without end.
+const MELTS: u32 = 3;
+
 /// What a builder obeys and reports to.
 pub(crate) struct Control {
     pub stopping: watch::Receiver<bool>,
@@ -48,11 +52,18 @@ impl Inner {
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, StorageError> {
         let mut stopping = self.inner.builder.stopping.clone();
+        let mut melts = 0;
         loop {
             let (inner, frozen) = (self.inner.clone(), self.frozen.take());
+            let alone = melts >= MELTS;
             let attempt = self.inner.blocking.run(move || {
-                let frozen = frozen.unwrap_or_else(|| inner.applied().generation.clone().freeze())?;
-                let written = caught(|| inner.write_snapshot(&*frozen));
+                let written = caught(|| {
+                    let applied = inner.applied();
+                    let frozen = frozen.unwrap_or_else(|| applied.generation.freeze())?;
+                    // Nothing is applied while this is held; readers go on.
+                    let _held = alone.then_some(applied);
+                    inner.write_snapshot(&*frozen)
+                });
                 if let Err(SnapshotError::Store(error)) = &written {
                     inner.marks.note(error);
                 }
@@ -66,6 +77,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
                 Err(error) => error,
             };
             if matches!(error, SnapshotError::Store(StoreError::FrozenTooLong)) {
+                melts += 1;
                 tracing::info!("the state changed too much while a snapshot was written; it is begun again");
             } else {
                 self.inner.builder.metrics.snapshot_errors.inc();

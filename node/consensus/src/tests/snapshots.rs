@@ -273,3 +273,16 @@ async fn what_a_newer_program_wrote_is_not_taken_for_damage() {
         assert_eq!(machine.stores.count(), 1);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_melts_again_and_again_is_written_while_nothing_is_applied() {
+    let machine = small();
+    let consensus = machine.founded().await;
+    let state = std::sync::Arc::downgrade(&consensus.state);
+    machine.stores.melt_while(move || state.upgrade().is_some_and(|state| state.applied.try_lock().is_ok()));
+    for n in 0..20 {
+        create(&consensus, &format!("r{n}")).await.unwrap();
+    }
+    let wait = consensus.raft.wait(Some(std::time::Duration::from_secs(120)));
+    wait.metrics(|now| now.purged.is_some(), "the log is cut").await.unwrap();
+}

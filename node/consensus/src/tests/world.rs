@@ -45,6 +45,28 @@ impl Rows for Melted {
     }
 }
 
+/// Whether frozen views cannot be read at the moment.
+type Melts = Arc<Mutex<Option<Box<dyn Fn() -> bool + Send>>>>;
+
+struct Frozen(Box<dyn Rows>, Melts);
+
+impl Frozen {
+    fn look(&self) -> Result<&dyn Rows, StoreError> {
+        let melts = self.1.lock().unwrap();
+        if melts.as_ref().is_some_and(|melts| melts()) { Err(StoreError::FrozenTooLong) } else { Ok(&*self.0) }
+    }
+}
+
+impl Rows for Frozen {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.look()?.get(table, key)
+    }
+
+    fn page(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.look()?.page(table, from, limit)
+    }
+}
+
 /// What reading an open store comes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sick {
@@ -62,6 +84,7 @@ pub struct MemoryStore {
     sick: Arc<Mutex<Option<Sick>>>,
     /// Frozen views to come that cannot be read to their end.
     melting: Arc<AtomicU64>,
+    melts: Melts,
 }
 
 fn copy(from: &Memory) -> Memory {
@@ -113,7 +136,7 @@ impl Store for MemoryStore {
 
     fn freeze(&self) -> Result<Box<dyn Rows>, StoreError> {
         let melts = self.melting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        if melts.is_ok() { Ok(Box::new(Melted)) } else { self.live.freeze() }
+        if melts.is_ok() { Ok(Box::new(Melted)) } else { Ok(Box::new(Frozen(self.live.freeze()?, self.melts.clone()))) }
     }
 }
 
@@ -136,6 +159,12 @@ impl Stores {
     pub fn sicken(&self, sick: Option<Sick>) {
         for store in self.0.lock().unwrap().values() {
             *store.sick.lock().unwrap() = sick;
+        }
+    }
+
+    pub fn melt_while(&self, melts: impl Fn() -> bool + Send + Clone + 'static) {
+        for store in self.0.lock().unwrap().values() {
+            *store.melts.lock().unwrap() = Some(Box::new(melts.clone()));
         }
     }
 
