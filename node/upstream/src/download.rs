@@ -59,11 +59,12 @@ pub(crate) async fn open(
 ) -> Result<Download, UpstreamError> {
     let host = &session.site.name;
     let permit = session.site.gate.enter_blob().await.ok_or_else(|| UpstreamError::Busy { host: host.clone() })?;
-    let opened = session.retrying(|| request(session, name, digest, from)).await?;
+    let get = ask(Method::GET, name, digest, from);
+    let opened = session.retrying(|| request(session, &get)).await?;
     let total = match opened.total {
         Some(total) => total,
         None => {
-            let len = session.retrying(|| head(session, name, digest)).await?.0;
+            let len = head(session, name, digest).await?.0;
             len.ok_or_else(|| UpstreamError::Malformed { host: host.clone(), reason: "a blob without a length" })?.0
         }
     };
@@ -97,7 +98,12 @@ pub(crate) async fn head(
     name: &Name,
     digest: &Digest,
 ) -> Result<(Option<ByteLen>, bool), UpstreamError> {
-    let answer = session.exchange(&ask(Method::HEAD, name, digest, 0)).await?;
+    let ask = ask(Method::HEAD, name, digest, 0);
+    session.retrying(|| try_head(session, &ask)).await
+}
+
+async fn try_head(session: &Session, ask: &Ask) -> Result<(Option<ByteLen>, bool), UpstreamError> {
+    let answer = session.exchange(ask).await?;
     if answer.redirected && answer.status.is_client_error() && answer.status != StatusCode::TOO_MANY_REQUESTS {
         // The redirect alone proves the blob. Signed URLs are often good for GET only, and refuse a HEAD.
         return Ok((None, true));
@@ -110,8 +116,9 @@ fn ask(method: Method, name: &Name, digest: &Digest, from: u64) -> Ask {
     Ask { name: Some(name.clone()), from, ..Ask::new(method, format!("/v2/{name}/blobs/{digest}")) }
 }
 
-async fn request(session: &Session, name: &Name, digest: &Digest, from: u64) -> Result<Opened, UpstreamError> {
-    let answer = session.exchange(&ask(Method::GET, name, digest, from)).await?;
+async fn request(session: &Session, ask: &Ask) -> Result<Opened, UpstreamError> {
+    let from = ask.from;
+    let answer = session.exchange(ask).await?;
     if answer.redirected && matches!(answer.status.as_u16(), 400..=415 | 417..=428) {
         // The registry vouches for the blob; its storage, or the URL it signed, is in trouble.
         let error = session.unavailable(&answer);
@@ -184,7 +191,7 @@ impl Resuming {
 
     /// One more request, at the registry: the URL it sent us to before has probably expired.
     async fn resume(&mut self) -> Result<(), UpstreamError> {
-        let opened = match request(&self.session, &self.name, &self.digest, self.position).await {
+        let opened = match request(&self.session, &ask(Method::GET, &self.name, &self.digest, self.position)).await {
             Ok(opened) => opened,
             Err(error) => return self.pause(error).await,
         };

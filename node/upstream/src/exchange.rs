@@ -1,6 +1,9 @@
 //! One request to an upstream and its answer: breaker, authorization, redirects; and the rule by which it is repeated.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use flotilla_oci::Name;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -36,6 +39,8 @@ pub(crate) struct Ask {
     pub(crate) accept: Option<&'static str>,
     /// Of a blob: the first byte wanted.
     pub(crate) from: u64,
+    /// The breaker has heard of its failure: however often it is repeated, it is one question.
+    pub(crate) failed: AtomicBool,
 }
 
 pub(crate) struct Answer {
@@ -50,7 +55,7 @@ pub(crate) struct Answer {
 
 impl Ask {
     pub(crate) fn new(method: Method, path: String) -> Self {
-        Self { method, path, name: None, accept: None, from: 0 }
+        Self { method, path, name: None, accept: None, from: 0, failed: AtomicBool::new(false) }
     }
 
     /// What an upstream's limit counts together: Docker Hub counts a GET of a manifest and neither HEAD nor blobs.
@@ -59,6 +64,12 @@ impl Ask {
             Method::HEAD => Kind::Head,
             _ if self.path.contains("/manifests/") => Kind::Manifest,
             _ => Kind::Other,
+        }
+    }
+
+    fn count_failure(&self, pass: &mut Pass) {
+        if !self.failed.swap(true, Ordering::Relaxed) {
+            pass.failure();
         }
     }
 
@@ -97,12 +108,18 @@ impl Session {
             Ok(answered) => answered,
             Err(error) => {
                 if matches!(error, UpstreamError::Unavailable { .. }) {
-                    pass.failure();
+                    ask.count_failure(&mut pass);
                 }
                 return Err(error);
             }
         };
-        note(&mut pass, answer.status);
+        match answer.status {
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                ask.count_failure(&mut pass);
+            }
+            // Also a 500: it lives, and may be at odds with this one image.
+            _ => pass.success(),
+        }
         drop(pass);
         if let Some(remaining) = headers::rate_limit_remaining(&answer.headers) {
             self.site.behalf.metrics.remaining(remaining);
@@ -300,15 +317,6 @@ impl Session {
     pub(crate) fn backoff(&self, attempt: u32) -> Duration {
         let full = FIRST_BACKOFF.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(Duration::from_secs(5));
         full.mul_f64(0.5 + self.shared.entropy.unit() / 2.0)
-    }
-}
-
-/// What an answer says about the upstream's health.
-fn note(pass: &mut Pass, status: StatusCode) {
-    if status.is_server_error() {
-        pass.failure();
-    } else {
-        pass.success();
     }
 }
 

@@ -128,7 +128,7 @@ impl Upstream {
     /// [`UpstreamError`].
     pub async fn blob_head(&self, name: &Name, digest: &Digest) -> Result<BlobHead, UpstreamError> {
         let _permit = self.enter().await?;
-        let (len, redirected) = self.session.retrying(|| download::head(&self.session, name, digest)).await?;
+        let (len, redirected) = download::head(&self.session, name, digest).await?;
         Ok(BlobHead { len, redirected })
     }
 

@@ -61,14 +61,15 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
 
 #[tokio::test]
 async fn an_upstream_that_keeps_failing_is_left_alone() {
-    let server = Server::start(|_| Reply::new(500)).await;
+    let server = Server::start(|_| Reply::new(503)).await;
     let node = Node::new(&server);
     let upstream = node.anonymous();
-    for _ in 0..2 {
+    for _ in 0..5 {
+        assert!(!node.upstreams.circuit_open(HOST), "a call counts once, however often it is repeated");
         let error = upstream.head(&name(), &tag()).await.unwrap_err();
         assert!(matches!(error, UpstreamError::Unavailable { .. }), "{error:?}");
     }
-    assert_eq!(server.log().len(), 5);
+    assert_eq!(server.log().len(), 13);
     assert!(node.upstreams.circuit_open(HOST));
     assert_eq!(node.metric(r#"flotilla_upstream_circuit_open{upstream="registry.example"}"#), 1);
     for account in [upstream, node.user("s")] {
@@ -78,7 +79,17 @@ async fn an_upstream_that_keeps_failing_is_left_alone() {
             "{error:?}"
         );
     }
-    assert_eq!(server.log().len(), 5, "nothing was sent");
+    assert_eq!(server.log().len(), 13, "nothing was sent");
+}
+
+#[tokio::test]
+async fn an_upstream_that_fails_over_one_image_is_not_left_alone() {
+    let server = Server::start(|_| Reply::new(500)).await;
+    let node = Node::new(&server);
+    for _ in 0..6 {
+        assert!(node.anonymous().head(&name(), &tag()).await.is_err());
+    }
+    assert!(!node.upstreams.circuit_open(HOST));
 }
 
 #[tokio::test]
