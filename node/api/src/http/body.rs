@@ -24,6 +24,8 @@ pub(crate) enum BodyError {
     Blob(#[from] TransferError),
     #[error(transparent)]
     Stream(#[from] StreamError),
+    #[error("the store lost the blob while its parts were sent")]
+    Lost,
     #[error("body ended before the length that its head announced")]
     Short,
 }
@@ -38,7 +40,7 @@ impl Body {
             }
             Self::Blob(reader) => reader.poll_chunk(cx).map_err(BodyError::from),
             Self::Stream(stream) => stream.poll_chunk(cx).map_err(BodyError::from),
-            Self::Multipart(parts) => parts.poll_chunk(cx).map_err(BodyError::from),
+            Self::Multipart(parts) => parts.poll_chunk(cx),
         }
     }
 }
@@ -62,14 +64,16 @@ impl From<&'static str> for Body {
 }
 
 impl Rewind for Reader {
-    type Error = TransferError;
+    type Error = BodyError;
 
     fn at(&self, range: ByteRange) -> Self {
         self.again().range(range)
     }
 
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, TransferError>>> {
-        Self::poll_chunk(self, cx)
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let polled = Self::poll_chunk(self, cx);
+        // The whole blob would pass by once for every part that is left.
+        if self.is_passing() { Poll::Ready(Some(Err(BodyError::Lost))) } else { polled.map_err(BodyError::from) }
     }
 }
 

@@ -93,6 +93,23 @@ async fn several_ranges_are_parts_in_the_order_of_the_request() {
 }
 
 #[tokio::test]
+async fn a_blob_that_is_lost_is_fetched_for_one_range_and_not_for_every_part() {
+    for (range, is_whole) in [("bytes=2000000-2000003", true), ("bytes=2000000-2000003,0-1", false)] {
+        let world = World::new(true).await;
+        let layer = layer();
+        world.upstream.put_image("library/app", "v1", &layer);
+        world.get("/v2/quay/library/app/manifests/v1", &[]).await;
+        let path = format!("/v2/quay/library/app/blobs/{}", digest_of(&layer));
+        // The first client has the last byte a moment before the blob is sealed.
+        while world.get(&path, &[]).await.header("x-flotilla-cache") != "hit" {}
+        world.empty_blob(layer.len());
+        let reply = world.get(&path, &[&format!("Range: {range}")]).await;
+        let announced: usize = reply.header("content-length").parse().unwrap();
+        assert_eq!((reply.status, reply.body.len() == announced), (206, is_whole), "{range}");
+    }
+}
+
+#[tokio::test]
 async fn wrong_bytes_never_look_complete() {
     let world = World::new(true).await;
     let layer = layer();

@@ -35,7 +35,7 @@ pub(super) struct World {
     pub(super) upstream: Upstream,
     pub(super) host: Host,
     pub(super) server: Server,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// A reply of the AWS door that is an error.
@@ -108,7 +108,7 @@ impl World {
         };
         let bound = Bound::bind(config.clone()).unwrap();
         let server = bound.serve(Door::new(services, host.clone(), config, registry));
-        let world = Self { to: server.addresses()[0], upstream, host, server, _dir: dir };
+        let world = Self { to: server.addresses()[0], upstream, host, server, dir };
         let rule = flotilla_aws::ecr::CreatePullThroughCacheRuleInput {
             ecr_repository_prefix: "quay".into(),
             upstream_registry_url: UPSTREAM.into(),
@@ -116,6 +116,22 @@ impl World {
         };
         world.call::<flotilla_aws::ecr::CreatePullThroughCacheRule>(&rule).await.unwrap();
         world
+    }
+
+    /// Takes its bytes away from a blob, the only one of `len` bytes.
+    pub(super) fn empty_blob(&self, len: usize) {
+        let mut folders = vec![self.dir.path().join("blobs")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                let meta = entry.metadata().unwrap();
+                if meta.is_dir() {
+                    folders.push(entry.path());
+                } else if meta.len() == len as u64 {
+                    return std::fs::OpenOptions::new().write(true).open(entry.path()).unwrap().set_len(0).unwrap();
+                }
+            }
+        }
+        panic!("no blob of {len} bytes");
     }
 
     pub(super) async fn get(&self, target: &str, lines: &[&str]) -> Reply {
