@@ -14,7 +14,3 @@ mod telemetry;
 pub use args::main;
 pub use assemble::{Assembled, StartError, assemble};
 pub use config::{Config, ConfigError};
-
-/// Under many concurrent streams of large buffers glibc's allocator keeps several times what is in use.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
