@@ -101,6 +101,7 @@ fn health_readiness_and_metrics_answer() {
     let image = Image::oci(204, &[1000]);
     let (mut hub, flotilla) = with_image(&image);
     pull(&client(&flotilla), APP, "latest", &image);
+    wait_for("the fills to end", SOON, || flotilla.metrics().sum("flotilla_fills_in_flight", &[]) == Some(0.0));
     hub.off();
     assert_eq!(flotilla.client().get("/healthz").status, 200);
     assert_eq!(flotilla.client().get("/readyz").status, 200, "readiness does not hang on an upstream");
@@ -119,7 +120,6 @@ fn health_readiness_and_metrics_answer() {
     ] {
         assert!(metrics.sum(name, &labels).is_some_and(|value| value > 0.0), "{name} {labels:?}");
     }
-    wait_for("the fills to end", SOON, || flotilla.metrics().sum("flotilla_fills_in_flight", &[]) == Some(0.0));
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn a_folder_of_dev_can_be_served() {
     hub.forget_requests();
     let flotilla = site.builder().start();
     pull(&client(&flotilla), APP, "latest", image);
-    assert_eq!(hub.requests().len(), 0, "it was all there");
+    assert_eq!(hub.requests().len(), 0, "it was all there: {:?}", hub.requests());
 }
 
 /// A certificate for 127.0.0.1 in `folder`: the paths of certificate and key.
