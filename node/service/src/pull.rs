@@ -77,8 +77,8 @@ pub struct Pull {
     proofs: SingleFlight<(Name, Digest), Verdict>,
     /// Blobs that are proven by their bytes, until the last of them has come.
     links: SingleFlight<(Name, Digest), ()>,
-    /// What upstream did not have.
-    absent: Recent<(Name, Reference), ()>,
+    /// What upstream did not have, or did not give us.
+    noes: Recent<(Name, Reference), Failure>,
     proven: Recent<(Name, Digest), Proven>,
     lens: Recent<(Name, Digest), ByteLen>,
     checks: Checks,
@@ -168,7 +168,7 @@ impl Pull {
             digests: SingleFlight::default(),
             proofs: SingleFlight::default(),
             links: SingleFlight::default(),
-            absent: Recent::new(REMEMBERED),
+            noes: Recent::new(REMEMBERED),
             proven: Recent::new(REMEMBERED),
             lens: Recent::new(REMEMBERED),
             checks: Checks::default(),

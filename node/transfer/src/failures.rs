@@ -45,6 +45,7 @@ impl Failures {
             TransferError::Upstream(error) => match **error {
                 UpstreamError::Throttled { retry_after, .. } => retry_after.unwrap_or(THROTTLED).min(THROTTLED_MOST),
                 UpstreamError::Mismatch { .. } => MISMATCH,
+                UpstreamError::Denied { .. } | UpstreamError::Unauthorized { .. } => ABSENT,
                 _ => return,
             },
             _ => return,

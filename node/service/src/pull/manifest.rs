@@ -10,6 +10,7 @@ use flotilla_registry::{
 use flotilla_runtime::Flight;
 use flotilla_state::{TagRecord, View};
 use flotilla_transfer::LeaseKey;
+use flotilla_upstream::UpstreamError;
 
 use super::{
     Freshness, Pull, ServedManifest, Source,
@@ -29,8 +30,13 @@ impl Pull {
             Reference::Tag(tag) => self.by_tag(target, tag).await,
             Reference::Digest(digest) => self.by_digest(target, digest).await,
         };
-        let served =
-            served.map_err(|failure| self.missing(target, failure.of_manifest(&target.repository, reference)))?;
+        let served = served.map_err(|failure| {
+            // Docker Hub answers so for a name that is mistyped: a fleet that comes back must not cost a request each.
+            if let Failure::Upstream(UpstreamError::Denied { .. } | UpstreamError::Unauthorized { .. }) = &failure {
+                self.remember(target, reference.clone(), failure.clone());
+            }
+            self.missing(target, failure.of_manifest(&target.repository, reference))
+        })?;
         if served.freshness != Freshness::Passthrough {
             self.usage.pulled(&target.repository, served.digest, self.host.clock.now());
         }
@@ -52,8 +58,8 @@ impl Pull {
             (None, Some(_)) => {
                 let reference = Reference::Tag(tag.clone());
                 drop(view);
-                if self.absent.get(&(target.repository.clone(), reference.clone())).is_some() {
-                    return Err(Failure::Absent);
+                if let Some(no) = self.noes.get(&(target.repository.clone(), reference)) {
+                    return Err(no);
                 }
                 self.check(target, tag, false).await.map(|checked| checked.served)
             }
@@ -118,8 +124,8 @@ impl Pull {
             self.barrier().await?;
             return self.linked(&target.repository, digest)?.ok_or(Failure::Absent);
         }
-        if self.absent.get(&(target.repository.clone(), Reference::Digest(*digest))).is_some() {
-            return Err(Failure::Absent);
+        if let Some(no) = self.noes.get(&(target.repository.clone(), Reference::Digest(*digest))) {
+            return Err(no);
         }
         let key = LeaseKey::Manifest(target.repository.clone(), *digest);
         let mut outcome = match self.digests.claim(key.clone()) {
@@ -168,11 +174,18 @@ impl Pull {
     pub(super) fn absence(&self, target: &Target, reference: Reference, barrier: Result<(), Failure>) -> Failure {
         match barrier {
             Ok(()) => {
-                let lifetime = Duration::from_secs(self.config.negative_seconds);
-                self.absent.put((target.repository.clone(), reference), (), lifetime);
+                self.remember(target, reference, Failure::Absent);
                 Failure::Absent
             }
             Err(unavailable) => unavailable,
+        }
+    }
+
+    fn remember(&self, target: &Target, reference: Reference, no: Failure) {
+        let key = (target.repository.clone(), reference);
+        // What is repeated from here must not live on by being repeated.
+        if self.noes.get(&key).is_none() {
+            self.noes.put(key, no, Duration::from_secs(self.config.negative_seconds));
         }
     }
 

@@ -193,6 +193,13 @@ async fn absence_is_remembered_and_trouble_is_no_absence() {
         assert!(is_absent(&bench.manifest("dh/nginx", "none").await));
     }
     assert_eq!(bench.upstream.count("GET"), 1);
+    bench.upstream.answer_all_with(Some(403));
+    let asked = bench.upstream.count("GET");
+    for _ in 0..3 {
+        let denied = bench.manifest("dh/nginx", "private").await;
+        assert!(matches!(denied, Err(ServiceError::Upstream(_))), "{denied:?}");
+    }
+    assert_eq!(bench.upstream.count("GET"), asked + 1, "a refusal is remembered as an absence is");
     bench.upstream.answer_all_with(Some(503));
     let trouble = bench.manifest("dh/nginx", "other").await;
     assert!(matches!(trouble, Err(ServiceError::Upstream(_))), "{trouble:?}");
