@@ -55,11 +55,18 @@ pub struct PullConfig {
     pub revalidate_wait_seconds: u64,
     /// How long "not found upstream" is remembered.
     pub negative_seconds: u64,
+    /// Count pulls by repository, too: one series for each that is pulled.
+    pub repository_metrics: bool,
 }
 
 impl Default for PullConfig {
     fn default() -> Self {
-        Self { revalidate_after_seconds: 24 * 3600, revalidate_wait_seconds: 2, negative_seconds: 5 }
+        Self {
+            revalidate_after_seconds: 24 * 3600,
+            revalidate_wait_seconds: 2,
+            negative_seconds: 5,
+            repository_metrics: false,
+        }
     }
 }
 
@@ -155,6 +162,7 @@ impl Source {
 
 impl Pull {
     pub(crate) fn new(parts: &Parts, config: PullConfig, proposer: Proposer, registry: &mut Registry) -> Arc<Self> {
+        let per_repository = config.repository_metrics;
         let pull = Arc::new(Self {
             config,
             host: parts.host.clone(),
@@ -174,7 +182,7 @@ impl Pull {
             checks: Checks::default(),
             usage: Usage::default(),
             keeps_nothing: AtomicBool::new(false),
-            metrics: Metrics::register(registry),
+            metrics: Metrics::register(registry, per_repository),
         });
         let recorder = pull.clone();
         pull.host.tasks.spawn("usage", async move { recorder.record_usage().await });
@@ -231,6 +239,9 @@ impl Pull {
     ) -> Result<ServedManifest, ServiceError> {
         let served = self.serve_manifest(target, reference).await;
         self.metrics.pulled(Kind::Manifest, served.as_ref().map(|served| served.freshness));
+        if served.is_ok() {
+            self.metrics.pulled_from(&target.repository);
+        }
         served
     }
 
