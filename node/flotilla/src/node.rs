@@ -114,7 +114,7 @@ async fn live(plan: Plan, ready: impl AsyncFnOnce(Ready<'_>) -> Result<(), NodeE
         server.drain().await;
         // Fills that nobody follows end now. Links and counters are changes: they go while changes are still taken.
         host.tasks.begin_drain();
-        assembled.services.pull.flush().await;
+        assembled.services.pull.settle().await;
         assembled.consensus.stop().await;
         host.tasks.finish(TASKS_DEADLINE).await
     };

@@ -17,7 +17,10 @@ mod tests;
 mod usage;
 mod validate;
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use flotilla_base::ByteLen;
@@ -29,6 +32,7 @@ use flotilla_transfer::{Blob, LeaseKey, Origins, Transfer};
 use flotilla_upstream::Upstreams;
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use self::{
     blob::{Proven, Verdict},
@@ -42,6 +46,9 @@ use crate::{Parts, Permit, ServiceError, proposer::Proposer};
 
 /// Absences, proofs and lengths that are remembered, each; one that is forgotten is asked for again.
 const REMEMBERED: usize = 16_384;
+
+/// How long the end of a node waits for links: a blob that is whole needs a sync of the disk and a proposal.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// `[pull]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -89,6 +96,8 @@ pub struct Pull {
     proven: Recent<(Name, Digest), Proven>,
     lens: Recent<(Name, Digest), ByteLen>,
     checks: Checks,
+    /// Links that wait for their blob to be sealed, or for their record.
+    linking: watch::Sender<usize>,
     usage: Usage,
     /// Said once per outage of the replicated state.
     keeps_nothing: AtomicBool,
@@ -180,6 +189,7 @@ impl Pull {
             proven: Recent::new(REMEMBERED),
             lens: Recent::new(REMEMBERED),
             checks: Checks::default(),
+            linking: watch::Sender::new(0),
             usage: Usage::default(),
             keeps_nothing: AtomicBool::new(false),
             metrics: Metrics::register(registry, per_repository),
@@ -200,9 +210,19 @@ impl Pull {
         }
     }
 
-    /// Records the pulls and validations of the last minute now; for the end of a node, before its consensus stops.
-    pub async fn flush(&self) {
+    /// Records the pulls and validations of the last minute now.
+    async fn flush(&self) {
         self.usage.flush(&self.proposer).await;
+    }
+
+    /// For the end of a node, when its tasks were asked to finish and before its consensus stops: what was pulled to the
+    /// last moment is linked, or the next start asks upstream about it again. Waits for at most [`SETTLE`].
+    pub async fn settle(&self) {
+        let mut linking = self.linking.subscribe();
+        if tokio::time::timeout(SETTLE, linking.wait_for(|linking| *linking == 0)).await.is_err() {
+            tracing::info!("blobs are still being sealed; the next pull proves them again");
+        }
+        self.flush().await;
     }
 
     /// Counts a pull that was denied before it came here; `kind` is `manifest` or `blob`.

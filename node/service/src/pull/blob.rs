@@ -48,6 +48,22 @@ pub(super) enum Verdict {
     Not(Failure),
 }
 
+/// A link on its way: the end of a node waits for it.
+struct Pending(Arc<Pull>);
+
+impl Pending {
+    fn of(pull: Arc<Pull>) -> Self {
+        pull.linking.send_modify(|linking| *linking += 1);
+        Self(pull)
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.linking.send_modify(|linking| *linking = linking.saturating_sub(1));
+    }
+}
+
 impl Pull {
     pub(super) async fn serve_blob(
         self: &Arc<Self>,
@@ -223,8 +239,9 @@ impl Pull {
             copies: Vec::new(),
         };
         let Flight::Lead(lead) = self.links.claim((target.repository.clone(), digest)) else { return };
-        let pull = self.clone();
+        let pending = Pending::of(self.clone());
         self.host.tasks.spawn("link", async move {
+            let pull = &pending.0;
             if let Some(sealing) = sealing
                 && !sealing.sealed().await
             {
