@@ -431,3 +431,16 @@ async fn a_stopped_group_passes_images_through() {
     let unknown = bench.manifest("dh/nginx", "2").await;
     assert!(matches!(unknown, Err(ServiceError::Unavailable { .. })), "unknown is not absent (13): {unknown:?}");
 }
+
+#[tokio::test]
+async fn pulls_are_counted_by_repository_where_it_is_asked_for() {
+    let line = "flotilla_repository_pulls_total{repository=\"dh/nginx\"} 2";
+    for asked in [true, false] {
+        let bench = Bench::with(PullConfig { repository_metrics: asked, ..PullConfig::default() }).await;
+        bench.upstream.put_manifest(TRUSTED, "library/nginx", "latest", &manifest("a", &[]));
+        for _ in 0..2 {
+            bench.manifest("dh/nginx", "latest").await.unwrap();
+        }
+        assert_eq!(bench.metric(line), asked);
+    }
+}
