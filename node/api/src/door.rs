@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 
 use crate::{
     aws,
-    http::{Answer, Arrival, Body, Bound, HttpConfig, Server, observe::Observer, request_body::Room},
+    http::{Answer, Arrival, Body, Bound, DoorsConfig, Entrance, Server, observe::Observer, request_body::Room},
     metrics::ApiMetrics,
     oci, operations,
 };
@@ -28,6 +28,10 @@ pub struct Door {
     /// Everything that the node counts; complete when the door is made.
     pub(crate) registry: Registry,
     pub(crate) allow_plaintext: bool,
+    /// The registry that the mirror stands for where a request names none, as configured.
+    pub(crate) mirror_upstream: String,
+    /// Metrics and details have a listener of their own.
+    pub(crate) admin_apart: bool,
     pub(crate) draining: AtomicBool,
     pub(crate) calls: Room,
     pub(crate) forms: Room,
@@ -36,7 +40,7 @@ pub struct Door {
 
 impl Door {
     /// `registry` holds what the floors below have registered; the doors add their own and show it at `/metrics`.
-    pub fn new(services: Arc<Services>, host: Host, config: HttpConfig, mut registry: Registry) -> Self {
+    pub fn new(services: Arc<Services>, host: Host, config: DoorsConfig, mut registry: Registry) -> Self {
         let metrics = ApiMetrics::register(&mut registry);
         let node = services.cluster.node();
         let observer = Observer { node: node.name.clone(), region: node.region.clone(), metrics };
@@ -44,7 +48,9 @@ impl Door {
             services,
             host,
             registry,
-            allow_plaintext: config.allow_plaintext,
+            allow_plaintext: config.http.allow_plaintext,
+            mirror_upstream: config.mirror.upstream,
+            admin_apart: !config.admin.listen.is_empty(),
             draining: AtomicBool::new(false),
             calls: Room::new(CALLS_BYTES),
             forms: Room::new(FORMS_BYTES),
@@ -69,8 +75,13 @@ impl Bound {
 impl Answer for Door {
     async fn answer(&self, arrival: Arrival, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
-        if path == "/v2" || path.starts_with("/v2/") {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        if (path == "/v2" || path.starts_with("/v2/")) && arrival.entrance != Entrance::Admin {
             return oci::serve(self, &arrival, request).await;
+        }
+        // Neither a mirror nor the admin listener has an AWS API.
+        if arrival.entrance != Entrance::Registry && !is_read {
+            return operations::not_found(&arrival);
         }
         match *request.method() {
             // The AWS clients keep the path of their endpoint URL, whatever it is.

@@ -20,14 +20,26 @@ use std::net::IpAddr;
 use flotilla_base::RequestId;
 
 pub(crate) use body::Body;
-pub use config::{HttpConfig, TlsConfig};
+pub use config::{AdminConfig, DoorsConfig, HttpConfig, MirrorConfig, TlsConfig};
 pub use listener::{BindError, Bound};
 pub use origin::{InvalidHost, Origin};
 pub(crate) use server::Answer;
 pub use server::Server;
 
+/// Which door a request came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// Everything: repositories by their names, the AWS API, and what `[admin]` has not taken away.
+    Registry,
+    /// The stand-in for one upstream registry: names are that registry's.
+    Mirror,
+    /// Only for those who run the node.
+    Admin,
+}
+
 /// One request, before anybody knows who sent it.
 pub(crate) struct Arrival {
+    pub(crate) entrance: Entrance,
     pub(crate) client: IpAddr,
     /// Nobody between the client and us can read along: TLS, or loopback.
     pub(crate) private: bool,

@@ -17,5 +17,5 @@ mod operations;
 mod tests;
 
 pub use door::Door;
-pub use http::{BindError, Bound, HttpConfig, InvalidHost, Server, TlsConfig};
+pub use http::{AdminConfig, BindError, Bound, DoorsConfig, HttpConfig, InvalidHost, MirrorConfig, Server, TlsConfig};
 pub use metrics::ApiMetrics;

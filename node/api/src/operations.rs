@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     Door,
-    http::{Arrival, Body},
+    http::{Arrival, Body, Entrance},
 };
 
 const WELCOME: &str = "flotilla: a pull through container registry cache\n\n\
@@ -18,14 +18,23 @@ const WELCOME: &str = "flotilla: a pull through container registry cache\n\n\
 
 pub(crate) fn serve<B>(door: &Door, arrival: &Arrival, request: &Request<B>) -> Response<Body> {
     arrival.record.note(|facts| facts.api = "operations");
+    let at = arrival.entrance;
+    let details = at == Entrance::Admin || (at == Entrance::Registry && !door.admin_apart);
     match request.uri().path() {
-        "/" => plain(StatusCode::OK, WELCOME),
+        "/" if at != Entrance::Mirror => plain(StatusCode::OK, WELCOME),
         // The process answers: that is all it says.
         "/healthz" => plain(StatusCode::OK, "ok\n"),
-        "/readyz" => ready(door, request.uri().query().is_some_and(|query| query.split('&').any(is_verbose))),
-        "/metrics" => metrics(door),
-        _ => plain(StatusCode::NOT_FOUND, "not found\n"),
+        "/readyz" => {
+            ready(door, details && request.uri().query().is_some_and(|query| query.split('&').any(is_verbose)))
+        }
+        "/metrics" if details => metrics(door),
+        _ => not_found(arrival),
     }
+}
+
+pub(crate) fn not_found(arrival: &Arrival) -> Response<Body> {
+    arrival.record.note(|facts| facts.api = "operations");
+    plain(StatusCode::NOT_FOUND, "not found\n")
 }
 
 fn is_verbose(parameter: &str) -> bool {
@@ -54,6 +63,7 @@ fn ready(door: &Door, verbose: bool) -> Response<Body> {
         "term": raft.term,
         "lastLog": raft.last_log.map(|index| index.0),
         "applied": raft.applied.map(|index| index.0),
+        "mirrors": door.mirror_upstream,
         "health": format!("{:?}", raft.health),
     });
     let mut response = plain(status, format!("{fields:#}\n"));

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use flotilla_api::HttpConfig;
+use flotilla_api::{AdminConfig, DoorsConfig, HttpConfig, MirrorConfig};
 use flotilla_base::ByteLen;
 use flotilla_consensus::ConsensusConfig;
 use flotilla_registry::upstream;
@@ -27,6 +27,10 @@ pub struct Config {
     pub cluster: ClusterConfig,
     #[serde(default)]
     pub http: HttpConfig,
+    #[serde(default)]
+    pub mirror: MirrorConfig,
+    #[serde(default)]
+    pub admin: AdminConfig,
     #[serde(default)]
     pub storage: StorageConfig,
     #[serde(default)]
@@ -150,6 +154,8 @@ impl Config {
             node: NodeConfig { data_dir, name: default_name(), region: default_region(), zone: default_zone() },
             cluster: ClusterConfig::default(),
             http: HttpConfig::default(),
+            mirror: MirrorConfig::default(),
+            admin: AdminConfig::default(),
             storage: StorageConfig::default(),
             raft: ConsensusConfig::default(),
             upstream: UpstreamConfig::default(),
@@ -175,6 +181,10 @@ impl Config {
         Ok(config)
     }
 
+    pub fn doors(&self) -> DoorsConfig {
+        DoorsConfig { http: self.http.clone(), mirror: self.mirror.clone(), admin: self.admin.clone() }
+    }
+
     /// What types alone do not say.
     fn check(&self) -> Result<(), ConfigError> {
         let value = |key, reason: &str| Err(ConfigError::Value { key, reason: reason.to_owned() });
@@ -195,6 +205,9 @@ impl Config {
             if upstream::parse_url(entry).is_err() {
                 return value("rules.allowed_upstreams", &format!("'{entry}' is not a registry host"));
             }
+        }
+        if upstream::parse_url(&self.mirror.upstream).is_err() {
+            return value("mirror.upstream", "is not a registry host");
         }
         if self.storage.verify_interval_seconds == 0 {
             return value("storage.verify_interval_seconds", "must be at least 1");
@@ -257,6 +270,7 @@ mod tests {
             (&format!("{node}[storage]\nmax_bytes = \"much\"\n"), "much"),
             (&format!("{node}[log]\nlevel = \"loud,,=\"\n"), "log.level"),
             (&format!("{node}[rules]\nallowed_upstreams = [\"a b\"]\n"), "a b"),
+            (&format!("{node}[mirror]\nupstream = \"a b\"\n"), "mirror.upstream"),
             (&format!("{node}[nonsense]\n"), "nonsense"),
         ] {
             let error = parsed(text).unwrap_err();

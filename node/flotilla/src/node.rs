@@ -51,6 +51,9 @@ pub struct Plan {
 /// What a starting node tells whoever started it.
 pub struct Ready<'a> {
     pub addresses: &'a [SocketAddr],
+    pub mirror_addresses: &'a [SocketAddr],
+    /// Without TLS.
+    pub admin_addresses: &'a [SocketAddr],
     pub services: &'a Services,
     pub host: &'a Host,
     pub folder: &'a DataFolder,
@@ -84,10 +87,10 @@ async fn live(plan: Plan, ready: impl AsyncFnOnce(Ready<'_>) -> Result<(), NodeE
     let mut signals = Signals::listen().map_err(NodeError::Signals)?;
     let host = Host::system();
     // First of all: a busy port is told before a folder is touched.
-    let bound = Server::bind(&config.http).await?;
+    let bound = Server::bind(&config.doors()).await?;
     let folder = take_folder(&host, &config.node.data_dir).await?;
     let assembled = assemble(&config, &host, &folder, &credentials, init).await?;
-    let door = Door::new(assembled.services.clone(), host.clone(), config.http.clone(), assembled.registry);
+    let door = Door::new(assembled.services.clone(), host.clone(), config.doors(), assembled.registry);
     let server = bound.serve(door);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -95,11 +98,15 @@ async fn live(plan: Plan, ready: impl AsyncFnOnce(Ready<'_>) -> Result<(), NodeE
         name = config.node.name,
         region = config.node.region,
         listen = ?server.addresses(),
+        mirror = ?server.mirror_addresses(),
+        admin = ?server.admin_addresses(),
         storage_max = %assembled.storage_max,
         "serving"
     );
     let told = Ready {
         addresses: server.addresses(),
+        mirror_addresses: server.mirror_addresses(),
+        admin_addresses: server.admin_addresses(),
         services: &assembled.services,
         host: &host,
         folder: &folder,

@@ -3,7 +3,7 @@
 use crate::{
     Config,
     args::ServeArguments,
-    node::{self, NodeError, Plan},
+    node::{self, NodeError, Plan, Ready},
 };
 
 /// # Errors
@@ -13,10 +13,20 @@ pub fn run(arguments: &ServeArguments) -> Result<(), NodeError> {
     let credentials = config.node.data_dir.join("credentials");
     let plan = Plan { config, credentials, init: arguments.init };
     node::run(plan, async |ready| {
-        #[expect(clippy::print_stdout, reason = "the line that scripts wait for")]
-        for address in ready.addresses {
-            println!("ready {}", ready.url(*address));
-        }
+        say(&ready);
         Ok(())
     })
+}
+
+#[expect(clippy::print_stdout, reason = "the lines that scripts wait for")]
+fn say(ready: &Ready<'_>) {
+    for address in ready.mirror_addresses {
+        println!("mirror {}", ready.url(*address));
+    }
+    for address in ready.admin_addresses {
+        println!("admin http://{address}");
+    }
+    for address in ready.addresses {
+        println!("ready {}", ready.url(*address));
+    }
 }

@@ -45,6 +45,37 @@ pub struct HttpConfig {
     pub drain_timeout_seconds: u64,
 }
 
+/// `[mirror]`: plain image names, as docker's `registry-mirrors` asks for them: no host is named, and none of the node's
+/// own repositories exist.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MirrorConfig {
+    /// Addresses on which all requests are for the mirror. Served with `http.tls` as those of `http.listen` are.
+    /// Default: none.
+    pub listen: Vec<SocketAddr>,
+    /// Names in Host that mean the mirror on the addresses of `http.listen`, as `name` or `name:port`. Default: none.
+    pub hosts: Vec<String>,
+    /// The registry that the mirror stands for. Default: `docker.io`.
+    pub upstream: String,
+}
+
+/// `[admin]`: what those who run the node ask.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Addresses for `/metrics`, `/healthz` and `/readyz?verbose`, without TLS and without a registry. When there is one,
+    /// other listeners no longer tell metrics and details. Default: none.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// What the doors are opened with.
+#[derive(Clone, Debug, Default)]
+pub struct DoorsConfig {
+    pub http: HttpConfig,
+    pub mirror: MirrorConfig,
+    pub admin: AdminConfig,
+}
+
 /// Files are PEM.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,6 +105,12 @@ impl Default for HttpConfig {
             drain_delay_seconds: 5,
             drain_timeout_seconds: 30,
         }
+    }
+}
+
+impl Default for MirrorConfig {
+    fn default() -> Self {
+        Self { listen: Vec::new(), hosts: Vec::new(), upstream: "docker.io".to_owned() }
     }
 }
 

@@ -5,7 +5,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    HttpConfig,
+    DoorsConfig, Entrance, HttpConfig,
     origin::{HostPolicy, InvalidHost},
     tls,
 };
@@ -44,8 +44,14 @@ pub struct Bound {
     pub(super) config: HttpConfig,
     pub(super) hosts: HostPolicy,
     pub(super) tls: Option<TlsAcceptor>,
-    pub(super) listeners: Vec<TcpListener>,
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) listeners: Vec<Listening>,
+}
+
+/// One address that is taken.
+pub(super) struct Listening {
+    pub(super) listener: TcpListener,
+    pub(super) address: SocketAddr,
+    pub(super) entrance: Entrance,
 }
 
 impl Bound {
@@ -53,42 +59,48 @@ impl Bound {
     ///
     /// # Errors
     /// [`BindError`].
-    pub fn bind(config: HttpConfig) -> Result<Self, BindError> {
-        let hosts = HostPolicy::new(config.public_url.as_deref(), &config.allowed_hosts)?;
-        let (max, addresses) = (config.max_connections(), config.listen.len());
+    pub fn bind(config: DoorsConfig) -> Result<Self, BindError> {
+        let DoorsConfig { http: config, mirror, admin } = config;
+        let hosts = HostPolicy::new(&config, &mirror)?;
+        let (max, addresses) = (config.max_connections(), config.listen.len() + mirror.listen.len());
         if max <= addresses {
             return Err(BindError::TooFewConnections { max, addresses });
         }
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
-        let mut listeners = Vec::with_capacity(config.listen.len());
-        let mut addresses = Vec::with_capacity(config.listen.len());
-        for &address in &config.listen {
+        if config.listen.is_empty() {
+            return Err(BindError::NoAddress);
+        }
+        let wanted = config.listen.iter().map(|address| (address, Entrance::Registry));
+        let wanted = wanted.chain(mirror.listen.iter().map(|address| (address, Entrance::Mirror)));
+        let wanted = wanted.chain(admin.listen.iter().map(|address| (address, Entrance::Admin)));
+        let mut listeners = Vec::with_capacity(addresses + admin.listen.len());
+        for (&address, entrance) in wanted {
             let bound = listen(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
-            let (actual, listener) = bound.map_err(|source| {
+            let (address, listener) = bound.map_err(|source| {
                 if source.kind() == io::ErrorKind::AddrInUse {
                     BindError::Busy(address)
                 } else {
                     BindError::Listen { address, source }
                 }
             })?;
-            addresses.push(actual);
-            listeners.push(listener);
+            listeners.push(Listening { listener, address, entrance });
         }
-        if listeners.is_empty() {
-            return Err(BindError::NoAddress);
-        }
-        Ok(Self { config, hosts, tls, listeners, addresses })
+        Ok(Self { config, hosts, tls, listeners })
     }
 
-    /// As they are: with the ports that were given out.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// Those of the registry, as they are: with the ports that were given out.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses_of(Entrance::Registry)
+    }
+
+    pub(super) fn addresses_of(&self, entrance: Entrance) -> Vec<SocketAddr> {
+        self.listeners.iter().filter(|one| one.entrance == entrance).map(|one| one.address).collect()
     }
 
     /// `http://` or `https://` and the configured host, or the first address.
     pub fn url(&self) -> String {
-        let first = self.addresses.first().copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
-        self.hosts.origin(None, first, self.tls.is_some()).to_string()
+        let first = self.addresses().first().copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+        self.hosts.origin(None, first, self.tls.is_some(), Entrance::Registry).to_string()
     }
 }
 
@@ -118,23 +130,28 @@ pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn bind(listen: Vec<SocketAddr>) -> Result<Bound, BindError> {
+        let http = HttpConfig { listen, ..HttpConfig::default() };
+        Bound::bind(DoorsConfig { http, ..DoorsConfig::default() })
+    }
+
     #[tokio::test]
     async fn a_busy_port_is_named() {
-        let any = HttpConfig { listen: vec!["127.0.0.1:0".parse().unwrap()], ..HttpConfig::default() };
-        let first = Bound::bind(any).unwrap();
+        let first = bind(vec!["127.0.0.1:0".parse().unwrap()]).unwrap();
         let address = first.addresses()[0];
         assert_eq!(first.url(), format!("http://{address}"));
-        let same = HttpConfig { listen: vec![address], ..HttpConfig::default() };
-        let error = Bound::bind(same).err().unwrap();
+        let error = bind(vec![address]).err().unwrap();
         assert_eq!(error.to_string(), format!("{address} is in use by another process"));
-        let none = HttpConfig { listen: Vec::new(), ..HttpConfig::default() };
-        assert!(matches!(Bound::bind(none), Err(BindError::NoAddress)));
+        assert!(matches!(bind(Vec::new()), Err(BindError::NoAddress)));
     }
 
     #[tokio::test]
     async fn every_address_can_accept() {
         let listen = vec!["127.0.0.1:0".parse().unwrap(); 2];
-        let with = |max| HttpConfig { listen: listen.clone(), max_connections: max, ..HttpConfig::default() };
+        let with = |max| {
+            let http = HttpConfig { listen: listen.clone(), max_connections: max, ..HttpConfig::default() };
+            DoorsConfig { http, ..DoorsConfig::default() }
+        };
         let error = Bound::bind(with(2.try_into().unwrap())).err().unwrap();
         assert!(matches!(error, BindError::TooFewConnections { max: 2, addresses: 2 }), "{error}");
         assert!(Bound::bind(with(3.try_into().unwrap())).is_ok());

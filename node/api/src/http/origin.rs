@@ -9,6 +9,8 @@ use std::{
 use http::{HeaderMap, Uri, header, uri::Authority};
 use url::Url;
 
+use super::{Entrance, HttpConfig, MirrorConfig};
+
 /// Scheme and authority of this node, as a client reaches it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -28,6 +30,8 @@ impl fmt::Display for Origin {
 pub enum InvalidHost {
     #[error("public_url '{0}' is not http:// or https:// with a host and nothing behind it")]
     PublicUrl(String),
+    #[error("'{0}' in mirror.hosts is not a host with an optional port")]
+    Mirror(String),
     #[error("'{0}' in allowed_hosts is not a host with an optional port")]
     Allowed(String),
 }
@@ -46,18 +50,16 @@ pub(crate) enum HostRefused {
 pub(crate) struct HostPolicy {
     public: Option<Origin>,
     allowed: Vec<Authority>,
+    /// Those that mean the mirror.
+    mirror: Vec<Authority>,
 }
 
 impl HostPolicy {
-    pub(crate) fn new(public_url: Option<&str>, allowed_hosts: &[String]) -> Result<Self, InvalidHost> {
-        let public = public_url.map(public_origin).transpose()?;
-        let mut allowed = Vec::with_capacity(allowed_hosts.len() + 1);
-        for host in allowed_hosts {
-            let authority = parse_authority(host).ok_or_else(|| InvalidHost::Allowed(host.clone()))?;
-            allowed.push(authority);
-        }
+    pub(crate) fn new(config: &HttpConfig, mirror: &MirrorConfig) -> Result<Self, InvalidHost> {
+        let public = config.public_url.as_deref().map(public_origin).transpose()?;
+        let mut allowed = authorities(&config.allowed_hosts, InvalidHost::Allowed)?;
         allowed.extend(public.as_ref().and_then(|public| parse_authority(&public.authority)));
-        Ok(Self { public, allowed })
+        Ok(Self { public, allowed, mirror: authorities(&mirror.hosts, InvalidHost::Mirror)? })
     }
 
     /// What the client calls us.
@@ -81,9 +83,17 @@ impl HostPolicy {
         Ok(())
     }
 
-    /// What replies name as this node.
-    pub(crate) fn origin(&self, host: Option<&Authority>, local: SocketAddr, tls: bool) -> Origin {
-        if let Some(public) = &self.public {
+    /// Where a request to `host` goes that came to a listener of `listener`'s kind.
+    pub(crate) fn entrance(&self, host: &Authority, listener: Entrance) -> Entrance {
+        match listener {
+            Entrance::Registry if lists(&self.mirror, host) => Entrance::Mirror,
+            other => other,
+        }
+    }
+
+    /// What replies name as this node. `public_url` is the registry's: a mirror's clients stay where they are.
+    pub(crate) fn origin(&self, host: Option<&Authority>, local: SocketAddr, tls: bool, entrance: Entrance) -> Origin {
+        if let Some(public) = self.public.as_ref().filter(|_| entrance == Entrance::Registry) {
             return public.clone();
         }
         let scheme = if tls { "https" } else { "http" };
@@ -107,11 +117,19 @@ impl HostPolicy {
     }
 
     fn is_listed(&self, host: &Authority) -> bool {
-        self.allowed.iter().any(|allowed| {
-            bare_name(host).eq_ignore_ascii_case(allowed.host())
-                && allowed.port_u16().is_none_or(|port| host.port_u16() == Some(port))
-        })
+        lists(&self.allowed, host) || lists(&self.mirror, host)
     }
+}
+
+fn authorities(names: &[String], invalid: fn(String) -> InvalidHost) -> Result<Vec<Authority>, InvalidHost> {
+    names.iter().map(|name| parse_authority(name).ok_or_else(|| invalid(name.clone()))).collect()
+}
+
+fn lists(listed: &[Authority], host: &Authority) -> bool {
+    listed.iter().any(|listed| {
+        bare_name(host).eq_ignore_ascii_case(listed.host())
+            && listed.port_u16().is_none_or(|port| host.port_u16() == Some(port))
+    })
 }
 
 fn bare_name(host: &Authority) -> &str {
@@ -162,9 +180,14 @@ mod tests {
 
     const LOOPBACK: &str = "127.0.0.1:5000";
 
+    fn built(public_url: Option<&str>, allowed: &[&str]) -> Result<HostPolicy, InvalidHost> {
+        let allowed_hosts = allowed.iter().map(|&host| host.to_owned()).collect();
+        let http = HttpConfig { public_url: public_url.map(str::to_owned), allowed_hosts, ..HttpConfig::default() };
+        HostPolicy::new(&http, &MirrorConfig { hosts: vec!["mirror.example".into()], ..MirrorConfig::default() })
+    }
+
     fn policy(public_url: Option<&str>, allowed: &[&str]) -> HostPolicy {
-        let allowed: Vec<String> = allowed.iter().map(|&host| host.to_owned()).collect();
-        HostPolicy::new(public_url, &allowed).unwrap()
+        built(public_url, allowed).unwrap()
     }
 
     #[test]
@@ -197,8 +220,7 @@ mod tests {
     #[test]
     fn a_foreign_host_is_never_echoed() {
         let local = "10.0.0.1:5000".parse().unwrap();
-        let origin =
-            |policy: &HostPolicy, host: &str| policy.origin(parse_authority(host).as_ref(), local, false).to_string();
+        let origin = |policy: &HostPolicy, host: &str| origin_of(policy, host, local, Entrance::Registry).to_string();
         let plain = policy(None, &["node1"]);
         assert_eq!(origin(&plain, "node1:5000"), "http://node1:5000");
         assert_eq!(origin(&plain, "evil.example"), "http://10.0.0.1:5000");
@@ -207,10 +229,35 @@ mod tests {
             assert_eq!(origin(&plain, elsewhere), "http://10.0.0.1:5000", "{elsewhere}");
         }
         assert_eq!(origin(&policy(None, &["192.0.2.1"]), "192.0.2.1:5000"), "http://192.0.2.1:5000");
-        let loopback = plain.origin(parse_authority("127.0.0.2").as_ref(), LOOPBACK.parse().unwrap(), false);
+        let loopback = origin_of(&plain, "127.0.0.2", LOOPBACK.parse().unwrap(), Entrance::Registry);
         assert_eq!(loopback.to_string(), "http://127.0.0.2");
-        assert_eq!(plain.origin(None, "[::1]:5000".parse().unwrap(), true).to_string(), "https://[::1]:5000");
+        assert_eq!(
+            plain.origin(None, "[::1]:5000".parse().unwrap(), true, Entrance::Registry).to_string(),
+            "https://[::1]:5000"
+        );
         assert_eq!(origin(&policy(Some("https://r.example:8443/"), &[]), "node1"), "https://r.example:8443");
+    }
+
+    fn origin_of(policy: &HostPolicy, host: &str, local: SocketAddr, entrance: Entrance) -> Origin {
+        policy.origin(parse_authority(host).as_ref(), local, false, entrance)
+    }
+
+    #[test]
+    fn a_mirror_is_known_by_listener_or_host_and_keeps_its_clients() {
+        let policy = policy(Some("https://registry.example"), &[]);
+        let local = "10.0.0.1:5000".parse().unwrap();
+        for (host, listener, entrance, origin) in [
+            ("mirror.example", Entrance::Registry, Entrance::Mirror, "http://mirror.example"),
+            ("MIRROR.example.:5000", Entrance::Registry, Entrance::Mirror, "http://MIRROR.example.:5000"),
+            ("registry.example", Entrance::Registry, Entrance::Registry, "https://registry.example"),
+            ("10.0.0.1:5000", Entrance::Mirror, Entrance::Mirror, "http://10.0.0.1:5000"),
+            ("mirror.example", Entrance::Admin, Entrance::Admin, "http://mirror.example"),
+        ] {
+            let found = policy.entrance(&parse_authority(host).unwrap(), listener);
+            assert_eq!(found, entrance, "{host}");
+            assert_eq!(origin_of(&policy, host, local, found).to_string(), origin);
+        }
+        assert!(policy.admit(&parse_authority("mirror.example").unwrap(), LOOPBACK.parse().unwrap()).is_ok());
     }
 
     #[test]
@@ -231,8 +278,8 @@ mod tests {
     #[test]
     fn names_in_the_configuration_are_checked() {
         for bad in ["registry", "ftp://a", "https://a/b", "https://u@a", "https://a?x", "https://"] {
-            assert!(HostPolicy::new(Some(bad), &[]).is_err(), "{bad}");
+            assert!(built(Some(bad), &[]).is_err(), "{bad}");
         }
-        assert!(HostPolicy::new(None, &["a/b".into()]).is_err());
+        assert!(built(None, &["a/b"]).is_err());
     }
 }

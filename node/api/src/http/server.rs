@@ -13,15 +13,15 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{Semaphore, watch},
     task::JoinSet,
 };
 
 use super::{
-    Arrival, BindError, Body, Bound, HttpConfig,
+    Arrival, BindError, Body, Bound, DoorsConfig, Entrance,
     connection::{Activity, Reporting},
-    listener,
+    listener::{self, Listening},
     observe::{Observation, ObservedBody, Observer},
     origin::{HostPolicy, HostRefused},
 };
@@ -35,6 +35,8 @@ const PONG_WITHIN: Duration = Duration::from_secs(20);
 const H2_SEND_BUFFER: usize = 64 << 10;
 /// After a failed accept (too many open files) the next would fail at once too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections to `[admin]`, which a crowd at the registry must not keep out.
+const ADMIN_CONNECTIONS: usize = 64;
 
 /// Who answers requests. Errors are responses already.
 pub(crate) trait Answer: Send + Sync + 'static {
@@ -50,6 +52,8 @@ pub struct Server {
     ended: watch::Receiver<bool>,
     drain: Box<dyn Fn() + Send + Sync>,
     addresses: Vec<SocketAddr>,
+    mirror_addresses: Vec<SocketAddr>,
+    admin_addresses: Vec<SocketAddr>,
     delay: Duration,
     timeout: Duration,
 }
@@ -82,13 +86,16 @@ impl Server {
     ///
     /// # Errors
     /// [`BindError`].
-    pub async fn bind(config: &HttpConfig) -> Result<Bound, BindError> {
+    pub async fn bind(config: &DoorsConfig) -> Result<Bound, BindError> {
         Bound::bind(config.clone())
     }
 
     /// Begins to accept on everything that is bound.
     pub(crate) fn start<A: Answer>(bound: Bound, door: Arc<A>, host: Host, observer: Arc<Observer>) -> Self {
-        let Bound { config, hosts, tls, listeners, addresses } = bound;
+        let addresses = bound.addresses();
+        let (mirror_addresses, admin_addresses) =
+            (bound.addresses_of(Entrance::Mirror), bound.addresses_of(Entrance::Admin));
+        let Bound { config, hosts, tls, listeners } = bound;
         let (stage, watch_stage) = watch::channel(Stage::Open);
         let shared = Arc::new(Shared {
             door: door.clone(),
@@ -99,10 +106,12 @@ impl Server {
             stage: watch_stage,
         });
         let permits = Arc::new(Semaphore::new(config.max_connections()));
+        let admin_permits = Arc::new(Semaphore::new(ADMIN_CONNECTIONS + admin_addresses.len()));
         let (running, ended) = watch::channel(false);
         host.tasks.spawn("http", async move {
             let mut accepting = JoinSet::new();
             for listener in listeners {
+                let permits = if listener.entrance == Entrance::Admin { &admin_permits } else { &permits };
                 accepting.spawn(accept(shared.clone(), listener, permits.clone()));
             }
             while accepting.join_next().await.is_some() {}
@@ -113,13 +122,26 @@ impl Server {
             ended,
             drain: Box::new(move || door.drain()),
             addresses,
+            mirror_addresses,
+            admin_addresses,
             delay: config.drain_delay(),
             timeout: config.drain_timeout(),
         }
     }
 
+    /// Those of the registry.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Those of `mirror.listen`.
+    pub fn mirror_addresses(&self) -> &[SocketAddr] {
+        &self.mirror_addresses
+    }
+
+    /// Those of `admin.listen`.
+    pub fn admin_addresses(&self) -> &[SocketAddr] {
+        &self.admin_addresses
     }
 
     /// Says "not ready", goes on accepting for `drain_delay`, finishes what is under way for at most `drain_timeout`,
@@ -168,7 +190,8 @@ fn protocol(max_header_bytes: usize, max_headers: usize) -> auto::Builder<TokioE
     builder
 }
 
-async fn accept<A: Answer>(shared: Arc<Shared<A>>, listener: TcpListener, permits: Arc<Semaphore>) {
+async fn accept<A: Answer>(shared: Arc<Shared<A>>, listening: Listening, permits: Arc<Semaphore>) {
+    let Listening { listener, entrance, .. } = listening;
     let mut connections = JoinSet::new();
     let mut stage = shared.stage.clone();
     loop {
@@ -186,7 +209,7 @@ async fn accept<A: Answer>(shared: Arc<Shared<A>>, listener: TcpListener, permit
                     let shared = shared.clone();
                     connections.spawn(async move {
                         shared.observer.metrics.connections.inc();
-                        connection(&shared, stream, client).await;
+                        connection(&shared, stream, client, entrance).await;
                         shared.observer.metrics.connections.dec();
                         drop(permit);
                     });
@@ -205,14 +228,15 @@ async fn accept<A: Answer>(shared: Arc<Shared<A>>, listener: TcpListener, permit
     }
 }
 
-async fn connection<A: Answer>(shared: &Arc<Shared<A>>, stream: TcpStream, client: SocketAddr) {
+async fn connection<A: Answer>(shared: &Arc<Shared<A>>, stream: TcpStream, client: SocketAddr, listener: Entrance) {
     let Ok(local) = stream.local_addr() else { return };
     if let Err(error) = listener::tune(&stream) {
         tracing::debug!(%error, %client, "a client left while its connection was set up");
         return;
     }
-    let peer = Peer { client, local, tls: shared.bound.tls.is_some() };
-    match &shared.bound.tls {
+    let tls = shared.bound.tls.as_ref().filter(|_| listener != Entrance::Admin);
+    let peer = Peer { client, local, tls: tls.is_some(), listener };
+    match tls {
         None => serve(shared, stream, peer).await,
         Some(tls) => match tokio::time::timeout(shared.bound.head, tls.accept(stream)).await {
             Ok(Ok(stream)) => serve(shared, stream, peer).await,
@@ -227,6 +251,7 @@ struct Peer {
     client: SocketAddr,
     local: SocketAddr,
     tls: bool,
+    listener: Entrance,
 }
 
 async fn serve<A: Answer, S>(shared: &Arc<Shared<A>>, stream: S, peer: Peer)
@@ -308,11 +333,13 @@ async fn respond<A: Answer>(
             return response;
         }
     };
+    let entrance = hosts.entrance(&host, peer.listener);
     let arrival = Arrival {
+        entrance,
         client: peer.client.ip().to_canonical(),
         private: peer.tls || peer.local.ip().to_canonical().is_loopback(),
         request: id,
-        origin: hosts.origin(Some(&host), peer.local, peer.tls),
+        origin: hosts.origin(Some(&host), peer.local, peer.tls, entrance),
         record: observation.record.clone(),
     };
     let head_only = request.method() == Method::HEAD;

@@ -90,7 +90,7 @@ fn start(config: HttpConfig) -> (SocketAddr, Arc<Stub>, Server) {
 }
 
 fn start_on(config: HttpConfig, host: Host) -> (SocketAddr, Arc<Stub>, Server) {
-    let bound = Bound::bind(config).unwrap();
+    let bound = Bound::bind(DoorsConfig { http: config, ..DoorsConfig::default() }).unwrap();
     let address = bound.addresses()[0];
     let door = Arc::new(Stub::default());
     let metrics = ApiMetrics::register(&mut Registry::default());
@@ -232,6 +232,7 @@ async fn a_bad_certificate_fails_before_any_port_is_taken() {
     let (cert_file, key_file) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
     std::fs::write(&cert_file, "").unwrap();
     let tls = |key_file: &std::path::Path| Some(TlsConfig { cert_file: cert_file.clone(), key_file: key_file.into() });
-    let error = Bound::bind(HttpConfig { tls: tls(&key_file), ..config() }).err().unwrap();
+    let http = HttpConfig { tls: tls(&key_file), ..config() };
+    let error = Bound::bind(DoorsConfig { http, ..DoorsConfig::default() }).err().unwrap();
     assert!(matches!(error, BindError::NoCertificate(_)), "{error}");
 }

@@ -63,3 +63,47 @@ async fn a_stopping_node_is_not_ready() {
     assert!(world.server.drain().await);
     assert!(tokio::net::TcpStream::connect(to).await.is_err());
 }
+
+#[tokio::test]
+async fn a_mirror_and_an_admin_listener_are_nothing_else() {
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let world = World::with(true, |mut doors| {
+        doors.mirror.listen.push(any);
+        doors.mirror.hosts.push("mirror.example".into());
+        doors.admin.listen.push(any);
+        doors
+    })
+    .await;
+    let (registry, mirror, admin) = (world.to, world.server.mirror_addresses()[0], world.server.admin_addresses()[0]);
+    let by_host = &["Host: mirror.example"][..];
+    for (to, lines, path, status) in [
+        (registry, &[][..], "/metrics", 404),
+        (registry, &[], "/", 200),
+        (registry, &[], "/v2/", 401),
+        (mirror, &[], "/v2/", 401),
+        (mirror, &[], "/healthz", 200),
+        (mirror, &[], "/readyz", 200),
+        (mirror, &[], "/metrics", 404),
+        (mirror, &[], "/", 404),
+        (registry, by_host, "/v2/", 401),
+        (registry, by_host, "/", 404),
+        (admin, &[], "/metrics", 200),
+        (admin, &[], "/healthz", 200),
+        (admin, by_host, "/v2/", 404),
+        (admin, &[], "/v2/", 404),
+    ] {
+        assert_eq!(get(to, path, lines).await.status, status, "{path} of {to} {lines:?}");
+    }
+    assert!(get(admin, "/readyz?verbose", &[]).await.text().starts_with('{'));
+    for plain in [registry, mirror] {
+        assert_eq!(get(plain, "/readyz?verbose", &[]).await.text(), "ready\n");
+    }
+    let call = &["X-Amz-Target: AmazonEC2ContainerRegistry_V20150921.DescribeRepositories"][..];
+    assert_eq!(send(registry, "POST", "/", call, b"{}").await.status, 400, "the AWS API answers");
+    for elsewhere in [mirror, admin] {
+        assert_eq!(send(elsewhere, "POST", "/", call, b"{}").await.status, 404);
+    }
+    // A mirror's clients are sent for tokens to where they are.
+    let challenge = get(registry, "/v2/", by_host).await;
+    assert!(challenge.header("www-authenticate").contains("realm=\"http://mirror.example/v2/token\""), "{challenge:?}");
+}

@@ -19,7 +19,7 @@ use prometheus_client::registry::Registry;
 
 use super::upstream::Upstream;
 use crate::{
-    Bound, Door, HttpConfig, Server,
+    Bound, Door, DoorsConfig, HttpConfig, Server,
     http::test_client::{Reply, send},
 };
 
@@ -49,6 +49,11 @@ pub(super) struct AwsFailure {
 impl World {
     /// A node with the rule `quay`.
     pub(super) async fn new(anonymous_pull: bool) -> Self {
+        Self::with(anonymous_pull, |doors| doors).await
+    }
+
+    /// As [`World::new`], with doors that differ.
+    pub(super) async fn with(anonymous_pull: bool, doors: impl FnOnce(DoorsConfig) -> DoorsConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let upstream = Upstream::start().await;
         let host = Host::system();
@@ -100,12 +105,13 @@ impl World {
         };
         let access = AccessConfig { anonymous: Anonymous { pull: anonymous_pull } };
         let services = Services::new(&parts, ServicesConfig { access, ..ServicesConfig::default() }, &mut registry);
-        let config = HttpConfig {
+        let http = HttpConfig {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             drain_delay_seconds: 0,
             drain_timeout_seconds: 1,
             ..HttpConfig::default()
         };
+        let config = doors(DoorsConfig { http, ..DoorsConfig::default() });
         let bound = Bound::bind(config.clone()).unwrap();
         let server = bound.serve(Door::new(services, host.clone(), config, registry));
         let world = Self { to: server.addresses()[0], upstream, host, server, dir };
