@@ -22,7 +22,7 @@ mod tags;
 mod templates;
 
 use flotilla_aws::ErrorCode;
-use http::{Request, Response};
+use http::{Request, Response, header};
 use hyper::body::Incoming;
 
 use self::{
@@ -63,6 +63,11 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Vec<u8>, AwsError> {
     let (head, body) = request.into_parts();
+    if head.headers.contains_key(header::AUTHORIZATION) && door.refuses_credentials(arrival) {
+        discard(body).await;
+        let text = "Credentials are not accepted over plain HTTP; use TLS, or set http.allow_plaintext.";
+        return Err(AwsError::new(ErrorCode::ACCESS_DENIED, text));
+    }
     // Nothing is kept for somebody whose key nobody knows.
     let signer = match Signer::find(door, &head).await {
         Ok(signer) => signer,

@@ -5,7 +5,7 @@ use std::sync::{
 
 use flotilla_runtime::Host;
 use flotilla_service::Services;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
 
@@ -16,6 +16,8 @@ use crate::{
     oci, operations,
 };
 
+/// The clusters that a request has come through, which the upstream client of each appends.
+const HOP_HEADER: &str = "flotilla-hop";
 /// What calls to the AWS door hold while they are received: those of a fleet's tools many times over.
 const CALLS_BYTES: usize = 32 << 20;
 /// The same for login forms, which come from anybody and must not get in the way of calls.
@@ -27,7 +29,7 @@ pub struct Door {
     pub(crate) host: Host,
     /// Everything that the node counts; complete when the door is made.
     pub(crate) registry: Registry,
-    pub(crate) allow_plaintext: bool,
+    allow_plaintext: bool,
     /// The registry that the mirror stands for where a request names none, as configured.
     pub(crate) mirror_upstream: String,
     /// Metrics and details have a listener of their own.
@@ -58,6 +60,27 @@ impl Door {
         }
     }
 
+    /// Whether what was sent with credentials could be read on its way. Asked before they are looked at: a password on an
+    /// open wire is spent, even when it is right.
+    pub(crate) fn refuses_credentials(&self, arrival: &Arrival) -> bool {
+        let refused = !arrival.private && !self.allow_plaintext;
+        if refused {
+            self.observer.metrics.refuse("plaintext");
+        }
+        refused
+    }
+
+    /// Whether a request comes from ourselves: through an upstream that is this cluster, or leads to it.
+    fn is_loop(&self, headers: &HeaderMap) -> bool {
+        let own = self.services.cluster.node().cluster.to_string();
+        let hops = headers.get_all(HOP_HEADER).iter().filter_map(|line| line.to_str().ok());
+        let is_loop = hops.flat_map(|line| line.split(',')).any(|hop| hop.trim() == own);
+        if is_loop {
+            self.observer.metrics.refuse("loop");
+        }
+        is_loop
+    }
+
     /// The 12 digits of the one account.
     pub(crate) fn account_id(&self) -> String {
         self.services.cluster.account_id()
@@ -75,6 +98,9 @@ impl Bound {
 impl Answer for Door {
     async fn answer(&self, arrival: Arrival, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
+        if self.is_loop(request.headers()) {
+            return oci::refuse_loop(&arrival);
+        }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         if (path == "/v2" || path.starts_with("/v2/")) && arrival.entrance != Entrance::Admin {
             return oci::serve(self, &arrival, request).await;

@@ -3,11 +3,18 @@
 pub(crate) mod body;
 mod config;
 mod connection;
+mod expiry;
+mod forwarded;
+mod gate;
 mod listener;
+mod live;
 pub(crate) mod multipart;
 pub(crate) mod observe;
 mod origin;
+mod places;
+mod proxy_protocol;
 pub(crate) mod request_body;
+mod respond;
 mod server;
 #[cfg(test)]
 pub(crate) mod test_client;

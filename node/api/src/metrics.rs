@@ -15,11 +15,25 @@ pub(crate) struct SourceLabels {
     pub(crate) source: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RefusedLabels {
+    pub(crate) reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct CertificateLabels {
+    pub(crate) purpose: &'static str,
+}
+
 /// What the doors count.
 #[derive(Clone)]
 pub struct ApiMetrics {
     pub(crate) requests: Family<RequestLabels, Counter>,
     pub(crate) connections: Gauge,
+    /// Connections and requests that a limit or a rule of the wire ended, before any door.
+    pub(crate) refused: Family<RefusedLabels, Counter>,
+    /// Only where TLS is served.
+    pub(crate) certificate_expiry: Family<CertificateLabels, Gauge>,
     pub(crate) pull_bytes: Family<SourceLabels, Counter>,
     pub(crate) pull_ttfb: Histogram,
 }
@@ -32,11 +46,23 @@ impl ApiMetrics {
         let metrics = Self {
             requests: Family::default(),
             connections: Gauge::default(),
+            refused: Family::default(),
+            certificate_expiry: Family::default(),
             pull_bytes: Family::default(),
             pull_ttfb: Histogram::new(TTFB_BUCKETS),
         };
         registry.register("flotilla_http_requests", "Requests answered, by door and status", metrics.requests.clone());
         registry.register("flotilla_http_connections", "Open client connections", metrics.connections.clone());
+        registry.register(
+            "flotilla_http_refused",
+            "Connections and requests that a limit or a rule of the wire ended, by reason",
+            metrics.refused.clone(),
+        );
+        registry.register(
+            "flotilla_certificate_expiry_seconds",
+            "When the certificate that is served ends, in seconds since 1970",
+            metrics.certificate_expiry.clone(),
+        );
         registry.register(
             "flotilla_pull_bytes",
             "Bytes of manifests and blobs sent to clients, by where they came from",
@@ -48,5 +74,9 @@ impl ApiMetrics {
             metrics.pull_ttfb.clone(),
         );
         metrics
+    }
+
+    pub(crate) fn refuse(&self, reason: &'static str) {
+        self.refused.get_or_create(&RefusedLabels { reason }).inc();
     }
 }

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
@@ -36,6 +37,19 @@ pub struct HttpConfig {
     pub header_read_timeout_seconds: NonZeroU64,
     /// After which a connection without a request is closed. Default: 60.
     pub idle_timeout_seconds: NonZeroU64,
+    /// After which a connection whose client takes nothing of a response is cut. Default: 60.
+    pub write_stall_timeout_seconds: NonZeroU64,
+    /// Connections at once of one client address (IPv6: of its /64), but for loopback and `trusted_proxies`; further
+    /// ones are closed. Default: 1024.
+    pub max_connections_per_client: NonZeroU32,
+    /// Bytes of a request's target. Default: 8 KiB.
+    pub max_uri_bytes: usize,
+    /// Networks of the proxies that are believed in `Forwarded`, `X-Forwarded-For` and `X-Forwarded-Proto`, and with
+    /// `proxy_protocol`. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections to `listen` and `mirror.listen` begin with a PROXY header of version 2 and come from
+    /// `trusted_proxies`; others are closed. Default: false.
+    pub proxy_protocol: bool,
     /// Accept credentials over plain HTTP on addresses that are not loopback. Default: false.
     pub allow_plaintext: bool,
     /// How long a stopping node still accepts while `/readyz` already says no, so that load balancers turn away.
@@ -86,6 +100,9 @@ pub struct TlsConfig {
 }
 
 const MAX_CONNECTIONS: NonZeroU32 = NonZeroU32::new(4096).expect("it is not zero");
+/// More than a fleet behind one address translation opens: each host has a few.
+const MAX_CONNECTIONS_PER_CLIENT: NonZeroU32 = NonZeroU32::new(1024).expect("it is not zero");
+const WRITE_STALL_TIMEOUT: NonZeroU64 = NonZeroU64::new(60).expect("it is not zero");
 const HEADER_READ_TIMEOUT: NonZeroU64 = NonZeroU64::new(10).expect("it is not zero");
 const IDLE_TIMEOUT: NonZeroU64 = NonZeroU64::new(60).expect("it is not zero");
 
@@ -101,6 +118,11 @@ impl Default for HttpConfig {
             max_headers: 100,
             header_read_timeout_seconds: HEADER_READ_TIMEOUT,
             idle_timeout_seconds: IDLE_TIMEOUT,
+            write_stall_timeout_seconds: WRITE_STALL_TIMEOUT,
+            max_connections_per_client: MAX_CONNECTIONS_PER_CLIENT,
+            max_uri_bytes: 8 << 10,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             allow_plaintext: false,
             drain_delay_seconds: 5,
             drain_timeout_seconds: 30,
@@ -115,16 +137,8 @@ impl Default for MirrorConfig {
 }
 
 impl HttpConfig {
-    pub(crate) fn header_read_timeout(&self) -> Duration {
-        Duration::from_secs(self.header_read_timeout_seconds.get())
-    }
-
     pub(crate) fn max_connections(&self) -> usize {
         usize::try_from(self.max_connections.get()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
-    }
-
-    pub(crate) fn idle_timeout(&self) -> Duration {
-        Duration::from_secs(self.idle_timeout_seconds.get())
     }
 
     pub(crate) fn drain_delay(&self) -> Duration {

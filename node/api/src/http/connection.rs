@@ -18,21 +18,36 @@ use tokio::{
     time::Instant,
 };
 
+use super::live::Patience;
+
 /// Shared by the socket, the requests and the watchdog of one connection.
 pub(super) struct Activity {
     born: Instant,
     in_flight: AtomicU64,
     /// Milliseconds since `born` at which the connection became idle.
     idle_since_ms: AtomicU64,
-    /// Milliseconds since `born` at which the head that is being received began; `NO_HEAD` when there is none.
+    /// Milliseconds since `born` at which the head that is being received began; `NEVER` when there is none.
     head_since_ms: AtomicU64,
+    /// Milliseconds since `born` since which the client takes nothing of what is written; `NEVER` while it does.
+    blocked_since_ms: AtomicU64,
     /// One connection, many requests: reading while idle then says nothing about a head.
     multiplexed: AtomicBool,
     flushes: AtomicU64,
     flushed: AtomicWaker,
 }
 
-const NO_HEAD: u64 = u64::MAX;
+const NEVER: u64 = u64::MAX;
+
+/// Why a connection is closed by us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// No request came.
+    Idle,
+    /// A head did not end.
+    SlowHead,
+    /// Nothing of a response was taken.
+    Stalled,
+}
 
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
@@ -40,7 +55,8 @@ impl Activity {
             born: Instant::now(),
             in_flight: AtomicU64::new(0),
             idle_since_ms: AtomicU64::new(0),
-            head_since_ms: AtomicU64::new(NO_HEAD),
+            head_since_ms: AtomicU64::new(NEVER),
+            blocked_since_ms: AtomicU64::new(NEVER),
             multiplexed: AtomicBool::new(false),
             flushes: AtomicU64::new(0),
             flushed: AtomicWaker::new(),
@@ -53,15 +69,24 @@ impl Activity {
 
     pub(super) fn request(self: &Arc<Self>, multiplexed: bool) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.head_since_ms.store(NO_HEAD, Ordering::Relaxed);
+        self.head_since_ms.store(NEVER, Ordering::Relaxed);
         self.multiplexed.store(multiplexed, Ordering::Relaxed);
         InFlight(self.clone())
     }
 
     fn received(&self) {
         let between = self.in_flight.load(Ordering::Relaxed) == 0 && !self.multiplexed.load(Ordering::Relaxed);
-        if between && self.head_since_ms.load(Ordering::Relaxed) == NO_HEAD {
+        if between && self.head_since_ms.load(Ordering::Relaxed) == NEVER {
             self.head_since_ms.store(self.now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    fn wrote(&self, blocked: bool) {
+        let is_new = self.blocked_since_ms.load(Ordering::Relaxed) == NEVER;
+        match blocked {
+            true if is_new => self.blocked_since_ms.store(self.now_ms(), Ordering::Relaxed),
+            false if !is_new => self.blocked_since_ms.store(NEVER, Ordering::Relaxed),
+            _ => {}
         }
     }
 
@@ -80,22 +105,27 @@ impl Activity {
         if self.flushes() > count { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Returns when the connection has waited too long: for a request, or for the rest of a head. Looks in steps of
-    /// `head`, so a head gets at most twice that.
-    pub(super) async fn overdue(&self, idle: Duration, head: Duration) {
+    /// Returns when the connection has waited too long: for a request, for the rest of a head, or for its client to take
+    /// something. Looks in steps of the shortest, so each gets that much more at most.
+    pub(super) async fn overdue(&self, patience: Patience) -> Overdue {
+        let Patience { idle, head, stall } = patience;
         loop {
-            tokio::time::sleep(head.min(idle)).await;
+            tokio::time::sleep(head.min(idle).min(stall)).await;
+            let now = self.now_ms();
+            let passed = |since: u64, limit: Duration| u128::from(now.saturating_sub(since)) >= limit.as_millis();
+            let blocked_since = self.blocked_since_ms.load(Ordering::Relaxed);
+            if blocked_since != NEVER && passed(blocked_since, stall) {
+                return Overdue::Stalled;
+            }
             if self.in_flight.load(Ordering::Relaxed) > 0 {
                 continue;
             }
-            let now = self.now_ms();
             let head_since = self.head_since_ms.load(Ordering::Relaxed);
-            let passed = |since: u64, limit: Duration| u128::from(now.saturating_sub(since)) >= limit.as_millis();
-            if head_since != NO_HEAD && passed(head_since, head) {
-                return;
+            if head_since != NEVER && passed(head_since, head) {
+                return Overdue::SlowHead;
             }
             if passed(self.idle_since_ms.load(Ordering::Relaxed), idle) {
-                return;
+                return Overdue::Idle;
             }
         }
     }
@@ -142,7 +172,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Reporting<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Reporting<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.activity.wrote(written.is_pending());
+        written
     }
 
     fn poll_write_vectored(
@@ -150,7 +182,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Reporting<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.activity.wrote(written.is_pending());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -171,30 +205,62 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Reporting<S> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     const IDLE: Duration = Duration::from_secs(60);
     const HEAD: Duration = Duration::from_secs(10);
+    const PATIENCE: Patience = Patience { idle: IDLE, head: HEAD, stall: Duration::from_secs(40) };
 
     #[tokio::test(start_paused = true)]
     async fn idle_connections_and_slow_heads_end_and_requests_do_not() {
         let activity = Activity::new();
         let start = Instant::now();
-        activity.overdue(IDLE, HEAD).await;
+        assert_eq!(activity.overdue(PATIENCE).await, Overdue::Idle);
         assert_eq!(start.elapsed().as_secs(), 60);
 
         let activity = Activity::new();
         let start = Instant::now();
         activity.received();
-        activity.overdue(IDLE, HEAD).await;
+        assert_eq!(activity.overdue(PATIENCE).await, Overdue::SlowHead);
         assert!(start.elapsed() <= 2 * HEAD);
 
         let activity = Activity::new();
         let request = activity.request(false);
-        assert!(tokio::time::timeout(10 * IDLE, activity.overdue(IDLE, HEAD)).await.is_err());
+        assert!(tokio::time::timeout(10 * IDLE, activity.overdue(PATIENCE)).await.is_err());
         let start = Instant::now();
         drop(request);
-        activity.overdue(IDLE, HEAD).await;
+        activity.overdue(PATIENCE).await;
         assert!((60..=70).contains(&start.elapsed().as_secs()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
+        let activity = Activity::new();
+        let (ours, mut theirs) = tokio::io::duplex(8);
+        let mut stream = Reporting::new(ours, activity.clone());
+        let _request = activity.request(false);
+        let writing = async {
+            loop {
+                stream.write_all(&[7; 8]).await.unwrap();
+            }
+        };
+        let start = Instant::now();
+        let reading = async {
+            let mut buf = [0; 4];
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_secs(35)).await;
+                theirs.read_exact(&mut buf).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        };
+        let overdue = tokio::select! {
+            overdue = activity.overdue(PATIENCE) => overdue,
+            () = writing => unreachable!(),
+            () = reading => unreachable!(),
+        };
+        assert_eq!(overdue, Overdue::Stalled);
+        assert!((390..=400).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     }
 }

@@ -1,14 +1,11 @@
-use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
+
 use tokio_rustls::TlsAcceptor;
 
-use super::{
-    DoorsConfig, Entrance, HttpConfig,
-    origin::{HostPolicy, InvalidHost},
-    tls,
-};
+use super::{DoorsConfig, Entrance, HttpConfig, live::Live, origin::InvalidHost, tls::Certificates};
 
 /// Connections that the kernel completes while we are busy: a fleet that restarts at once must not see refusals.
 const BACKLOG: i32 = 1024;
@@ -35,6 +32,8 @@ pub enum BindError {
     NoCertificate(PathBuf),
     #[error("the certificate and its key cannot be used")]
     Tls(#[source] rustls::Error),
+    #[error("http.tls cannot be switched on or off without a restart")]
+    TlsSwitched,
     #[error(transparent)]
     Host(#[from] InvalidHost),
 }
@@ -42,8 +41,8 @@ pub enum BindError {
 /// Addresses that are taken, and everything checked that configuration can get wrong; nothing is accepted yet.
 pub struct Bound {
     pub(super) config: HttpConfig,
-    pub(super) hosts: HostPolicy,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) live: Live,
+    pub(super) tls: Option<(Arc<Certificates>, TlsAcceptor)>,
     pub(super) listeners: Vec<Listening>,
 }
 
@@ -60,13 +59,13 @@ impl Bound {
     /// # Errors
     /// [`BindError`].
     pub fn bind(config: DoorsConfig) -> Result<Self, BindError> {
+        let live = Live::new(&config)?;
         let DoorsConfig { http: config, mirror, admin } = config;
-        let hosts = HostPolicy::new(&config, &mirror)?;
         let (max, addresses) = (config.max_connections(), config.listen.len() + mirror.listen.len());
         if max <= addresses {
             return Err(BindError::TooFewConnections { max, addresses });
         }
-        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let tls = config.tls.as_ref().map(Certificates::read).transpose()?;
         if config.listen.is_empty() {
             return Err(BindError::NoAddress);
         }
@@ -85,7 +84,7 @@ impl Bound {
             })?;
             listeners.push(Listening { listener, address, entrance });
         }
-        Ok(Self { config, hosts, tls, listeners })
+        Ok(Self { config, live, tls, listeners })
     }
 
     /// Those of the registry, as they are: with the ports that were given out.
@@ -100,7 +99,7 @@ impl Bound {
     /// `http://` or `https://` and the configured host, or the first address.
     pub fn url(&self) -> String {
         let first = self.addresses().first().copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
-        self.hosts.origin(None, first, self.tls.is_some(), Entrance::Registry).to_string()
+        self.live.hosts.origin(None, first, self.tls.is_some(), Entrance::Registry).to_string()
     }
 }
 

@@ -213,6 +213,9 @@ mod tests {
             let authority = parse_authority(host).unwrap();
             let admit = policy.admit(&authority, LOOPBACK.parse().unwrap());
             assert_eq!(admit.is_ok(), admitted, "{host}");
+            for local in ["[::1]:5000", "[::ffff:127.0.0.1]:5000", "127.9.9.9:5000"] {
+                assert_eq!(policy.admit(&authority, local.parse().unwrap()).is_ok(), admitted, "{host} at {local}");
+            }
             assert_eq!(policy.admit(&authority, "10.0.0.1:5000".parse().unwrap()), Ok(()), "{host}");
         }
     }

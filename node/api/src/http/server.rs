@@ -1,29 +1,23 @@
-//! Listeners, connections and their end. A request becomes an [`Arrival`] here, and every response leaves with the
-//! headers that all have in common.
+//! Listeners, and the end of all connections.
 
-use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use flotilla_base::RequestId;
-use flotilla_runtime::Host;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use hyper::{body::Incoming, service::service_fn};
+use flotilla_runtime::{Host, Published, Publisher};
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioTimer},
     server::conn::auto,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
     sync::{Semaphore, watch},
     task::JoinSet,
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::{
-    Arrival, BindError, Body, Bound, DoorsConfig, Entrance,
-    connection::{Activity, Reporting},
-    listener::{self, Listening},
-    observe::{Observation, ObservedBody, Observer},
-    origin::{HostPolicy, HostRefused},
+    Arrival, BindError, Body, Bound, DoorsConfig, Entrance, gate, listener::Listening, live::Live, observe::Observer,
+    places::Places, tls::Certificates,
 };
 
 /// Streams of one h2 connection: more than any client opens, and a bound for what one connection may cost.
@@ -35,6 +29,8 @@ const PONG_WITHIN: Duration = Duration::from_secs(20);
 const H2_SEND_BUFFER: usize = 64 << 10;
 /// After a failed accept (too many open files) the next would fail at once too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// hyper refuses a read buffer below it.
+const MIN_HEAD_BYTES: usize = 8 << 10;
 /// Connections to `[admin]`, which a crowd at the registry must not keep out.
 const ADMIN_CONNECTIONS: usize = 64;
 
@@ -54,31 +50,32 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     mirror_addresses: Vec<SocketAddr>,
     admin_addresses: Vec<SocketAddr>,
+    live: Publisher<Live>,
+    certificates: Option<Arc<Certificates>>,
+    host: Host,
     delay: Duration,
     timeout: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+pub(super) enum Stage {
     Open,
     Finishing,
     Cutting,
 }
 
-struct Shared<A> {
-    door: Arc<A>,
-    host: Host,
-    observer: Arc<Observer>,
-    bound: BoundParts,
-    protocol: auto::Builder<TokioExecutor>,
-    stage: watch::Receiver<Stage>,
-}
-
-struct BoundParts {
-    hosts: HostPolicy,
-    tls: Option<tokio_rustls::TlsAcceptor>,
-    idle: Duration,
-    head: Duration,
+pub(super) struct Shared<A> {
+    pub(super) door: Arc<A>,
+    pub(super) host: Host,
+    pub(super) observer: Arc<Observer>,
+    pub(super) live: Published<Live>,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) proxy_protocol: bool,
+    pub(super) max_header_bytes: usize,
+    pub(super) places: Arc<Places>,
+    pub(super) http1: auto::Builder<TokioExecutor>,
+    pub(super) http2: auto::Builder<TokioExecutor>,
+    pub(super) stage: watch::Receiver<Stage>,
 }
 
 impl Server {
@@ -95,14 +92,24 @@ impl Server {
         let addresses = bound.addresses();
         let (mirror_addresses, admin_addresses) =
             (bound.addresses_of(Entrance::Mirror), bound.addresses_of(Entrance::Admin));
-        let Bound { config, hosts, tls, listeners } = bound;
+        let Bound { config, live, tls, listeners } = bound;
         let (stage, watch_stage) = watch::channel(Stage::Open);
+        let (publisher, live) = Publisher::new(live);
+        let (certificates, tls) = tls.unzip();
+        if let Some(certificates) = &certificates {
+            host.tasks.spawn("certificates", certificates.clone().watch(host.clone(), observer.metrics.clone()));
+        }
         let shared = Arc::new(Shared {
             door: door.clone(),
             host: host.clone(),
             observer,
-            protocol: protocol(config.max_header_bytes, config.max_headers),
-            bound: BoundParts { hosts, tls, idle: config.idle_timeout(), head: config.header_read_timeout() },
+            live,
+            tls,
+            proxy_protocol: config.proxy_protocol,
+            max_header_bytes: config.max_header_bytes.max(MIN_HEAD_BYTES),
+            places: Arc::default(),
+            http1: protocol(config.max_header_bytes, config.max_headers).http1_only(),
+            http2: protocol(config.max_header_bytes, config.max_headers).http2_only(),
             stage: watch_stage,
         });
         let permits = Arc::new(Semaphore::new(config.max_connections()));
@@ -124,6 +131,9 @@ impl Server {
             addresses,
             mirror_addresses,
             admin_addresses,
+            live: publisher,
+            certificates,
+            host,
             delay: config.drain_delay(),
             timeout: config.drain_timeout(),
         }
@@ -142,6 +152,22 @@ impl Server {
     /// Those of `admin.listen`.
     pub fn admin_addresses(&self) -> &[SocketAddr] {
         &self.admin_addresses
+    }
+
+    /// Takes over what may change while the doors are open: names, proxies, time-outs, limits per client and the files of
+    /// TLS. Connections keep the time-outs that they began with.
+    ///
+    /// # Errors
+    /// [`BindError`]; then nothing has changed.
+    pub async fn reload(&self, config: &DoorsConfig) -> Result<(), BindError> {
+        let live = Live::new(config)?;
+        match (&self.certificates, &config.http.tls) {
+            (Some(certificates), Some(files)) => certificates.replace(files, &self.host).await?,
+            (None, None) => {}
+            _ => return Err(BindError::TlsSwitched),
+        }
+        self.live.publish(live);
+        Ok(())
     }
 
     /// Says "not ready", goes on accepting for `drain_delay`, finishes what is under way for at most `drain_timeout`,
@@ -167,7 +193,7 @@ async fn ended(ended: &mut watch::Receiver<bool>) {
 }
 
 /// A server that is gone without a shutdown leaves its connections alone.
-async fn reached(stage: &mut watch::Receiver<Stage>, wanted: Stage) {
+pub(super) async fn reached(stage: &mut watch::Receiver<Stage>, wanted: Stage) {
     if stage.wait_for(|stage| *stage >= wanted).await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -175,8 +201,7 @@ async fn reached(stage: &mut watch::Receiver<Stage>, wanted: Stage) {
 
 fn protocol(max_header_bytes: usize, max_headers: usize) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    // hyper refuses a read buffer below 8 KiB.
-    let head = max_header_bytes.max(8 << 10);
+    let head = max_header_bytes.max(MIN_HEAD_BYTES);
     // hyper's own timer for heads also ends idle connections; the watchdog tells the two apart.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_headers(max_headers).max_buf_size(head);
     builder
@@ -209,7 +234,7 @@ async fn accept<A: Answer>(shared: Arc<Shared<A>>, listening: Listening, permits
                     let shared = shared.clone();
                     connections.spawn(async move {
                         shared.observer.metrics.connections.inc();
-                        connection(&shared, stream, client, entrance).await;
+                        gate::connection(&shared, stream, client, entrance).await;
                         shared.observer.metrics.connections.dec();
                         drop(permit);
                     });
@@ -226,160 +251,4 @@ async fn accept<A: Answer>(shared: Arc<Shared<A>>, listening: Listening, permits
         () = async { while connections.join_next().await.is_some() {} } => {}
         () = reached(&mut stage, Stage::Cutting) => connections.shutdown().await,
     }
-}
-
-async fn connection<A: Answer>(shared: &Arc<Shared<A>>, stream: TcpStream, client: SocketAddr, listener: Entrance) {
-    let Ok(local) = stream.local_addr() else { return };
-    if let Err(error) = listener::tune(&stream) {
-        tracing::debug!(%error, %client, "a client left while its connection was set up");
-        return;
-    }
-    let tls = shared.bound.tls.as_ref().filter(|_| listener != Entrance::Admin);
-    let peer = Peer { client, local, tls: tls.is_some(), listener };
-    match tls {
-        None => serve(shared, stream, peer).await,
-        Some(tls) => match tokio::time::timeout(shared.bound.head, tls.accept(stream)).await {
-            Ok(Ok(stream)) => serve(shared, stream, peer).await,
-            Ok(Err(error)) => tracing::debug!(%error, %client, "tls handshake failed"),
-            Err(_) => tracing::debug!(%client, "tls handshake took too long"),
-        },
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Peer {
-    client: SocketAddr,
-    local: SocketAddr,
-    tls: bool,
-    listener: Entrance,
-}
-
-async fn serve<A: Answer, S>(shared: &Arc<Shared<A>>, stream: S, peer: Peer)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let activity = Activity::new();
-    let io = TokioIo::new(Reporting::new(stream, activity.clone()));
-    let service = service_fn(|request: Request<Incoming>| {
-        let (shared, in_flight) = (shared.clone(), activity.request(request.version() == Version::HTTP_2));
-        async move {
-            let mut request = request;
-            let multiplexed = request.version() == Version::HTTP_2;
-            restore_host(&mut request);
-            let (head, body) = request.into_parts();
-            let id = RequestId(shared.host.entropy.u128());
-            let client = peer.client.ip().to_canonical();
-            let observation = Observation::new(shared.observer.clone(), in_flight, id, client, &head);
-            let response = respond(&shared, peer, id, &observation, Request::from_parts(head, body)).await;
-            Ok::<_, std::convert::Infallible>(finish(response, id, multiplexed, observation))
-        }
-    });
-    let mut connection = pin!(shared.protocol.serve_connection(io, service));
-    let mut stage = shared.stage.clone();
-    let overdue = activity.overdue(shared.bound.idle, shared.bound.head);
-    let mut overdue = pin!(overdue);
-    let mut finishing = pin!(reached(&mut stage, Stage::Finishing));
-    let mut told = false;
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(error, client = %peer.client, "connection ended early");
-                }
-                return;
-            }
-            () = overdue.as_mut() => return,
-            () = finishing.as_mut(), if !told => {
-                told = true;
-                connection.as_mut().graceful_shutdown();
-            }
-        }
-    }
-}
-
-/// h2 carries the Host in its target; signatures and doors look for the header.
-fn restore_host(request: &mut Request<Incoming>) {
-    if !request.headers().contains_key(header::HOST)
-        && let Some(authority) = request.uri().authority()
-        && let Ok(value) = HeaderValue::from_str(authority.as_str())
-    {
-        request.headers_mut().insert(header::HOST, value);
-    }
-}
-
-async fn respond<A: Answer>(
-    shared: &Shared<A>,
-    peer: Peer,
-    id: RequestId,
-    observation: &Observation,
-    request: Request<Incoming>,
-) -> Response<Body> {
-    let hosts = &shared.bound.hosts;
-    let host = HostPolicy::host(request.uri(), request.headers())
-        .and_then(|host| hosts.admit(&host, peer.local).map(|()| host));
-    let host = match host {
-        Ok(host) => host,
-        Err(refused) => {
-            let (status, text) = match refused {
-                HostRefused::Malformed => (StatusCode::BAD_REQUEST, "the request needs one valid Host\n"),
-                HostRefused::Foreign => (
-                    StatusCode::MISDIRECTED_REQUEST,
-                    "this node does not go by that Host on its loopback address; see http.allowed_hosts\n",
-                ),
-            };
-            observation.record.note(|facts| facts.api = "http");
-            let mut response = Response::new(Body::from(text));
-            *response.status_mut() = status;
-            return response;
-        }
-    };
-    let entrance = hosts.entrance(&host, peer.listener);
-    let arrival = Arrival {
-        entrance,
-        client: peer.client.ip().to_canonical(),
-        private: peer.tls || peer.local.ip().to_canonical().is_loopback(),
-        request: id,
-        origin: hosts.origin(Some(&host), peer.local, peer.tls, entrance),
-        record: observation.record.clone(),
-    };
-    let head_only = request.method() == Method::HEAD;
-    let mut response = shared.door.answer(arrival, request).await;
-    if head_only {
-        *response.body_mut() = Body::Empty;
-    }
-    response
-}
-
-/// What every response carries, and the length that its body is held to.
-fn finish(
-    mut response: Response<Body>,
-    id: RequestId,
-    multiplexed: bool,
-    mut observation: Observation,
-) -> Response<ObservedBody> {
-    observation.answered(response.status());
-    let bodiless = response.status() == StatusCode::NO_CONTENT || response.status() == StatusCode::NOT_MODIFIED;
-    let len = match response.body() {
-        Body::Empty => 0,
-        _ if bodiless => 0,
-        Body::Full(bytes) => bytes.len() as u64,
-        Body::Blob(_) | Body::Stream(_) | Body::Multipart(_) => announced(&response),
-    };
-    let headers = response.headers_mut();
-    if !bodiless && !headers.contains_key(header::CONTENT_LENGTH) {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
-    }
-    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
-        headers.insert("x-amzn-requestid", value.clone());
-        headers.insert("x-request-id", value);
-    }
-    // Content of others is served under our name: a browser must neither guess a type nor run it.
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
-    response.map(|body| ObservedBody::new(body, len, multiplexed, observation))
-}
-
-fn announced(response: &Response<Body>) -> u64 {
-    let header = response.headers().get(header::CONTENT_LENGTH);
-    header.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
 }

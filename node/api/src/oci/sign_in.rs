@@ -103,9 +103,8 @@ pub(super) async fn sign_in(
     })
 }
 
-/// A password on an open wire is refused even when it is right: it is spent then.
 fn may_send(door: &Door, arrival: &Arrival, sent: &Sent) -> Result<(), OciError> {
-    if arrival.private || door.allow_plaintext || matches!(sent, Sent::None) {
+    if matches!(sent, Sent::None) || !door.refuses_credentials(arrival) {
         return Ok(());
     }
     let text = "credentials are not accepted over plain HTTP; use TLS, or set http.allow_plaintext";

@@ -107,3 +107,58 @@ async fn a_mirror_and_an_admin_listener_are_nothing_else() {
     let challenge = get(registry, "/v2/", by_host).await;
     assert!(challenge.header("www-authenticate").contains("realm=\"http://mirror.example/v2/token\""), "{challenge:?}");
 }
+
+#[tokio::test]
+async fn credentials_on_an_open_wire_are_refused_before_they_are_looked_at() {
+    let proxied = |plaintext: bool| {
+        World::with(true, move |mut doors| {
+            doors.http.trusted_proxies.push("127.0.0.0/8".parse().unwrap());
+            doors.http.allow_plaintext = plaintext;
+            doors
+        })
+    };
+    let world = proxied(false).await;
+    let login = basic(KEY_ID, "wrong");
+    let from = "X-Forwarded-For: 192.0.2.1";
+    for (path, lines, status) in [
+        ("/v2/", &[from, login.as_str()][..], 403),
+        ("/v2/quay/a/b/manifests/v1", &[from, &login], 403),
+        ("/v2/token", &[from, &login], 403),
+        ("/v2/", &[from, "Authorization: Bearer x"], 403),
+        ("/v2/token", &[from], 200),
+        ("/v2/", &[from, &login, "X-Forwarded-Proto: https"], 401),
+        ("/v2/", &[&login], 401),
+    ] {
+        let reply = get(world.to, path, lines).await;
+        assert_eq!(reply.status, status, "{path} {lines:?}");
+        if status == 403 {
+            assert!(reply.text().contains("plain HTTP") && reply.text().contains("allow_plaintext"));
+        }
+    }
+    let form = format!("grant_type=password&username={KEY_ID}&password=wrong");
+    let form_type = "Content-Type: application/x-www-form-urlencoded";
+    assert_eq!(send(world.to, "POST", "/v2/token", &[from, form_type], form.as_bytes()).await.status, 403);
+    let call = [
+        from,
+        "X-Amz-Target: AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken",
+        "Content-Type: application/x-amz-json-1.1",
+        "Authorization: AWS4-HMAC-SHA256 Credential=AKIANOBODY/20260101/us-east-1/ecr/aws4_request",
+    ];
+    let refused = send(world.to, "POST", "/", &call, b"{}").await;
+    assert!(refused.text().contains("AccessDeniedException") && refused.text().contains("plain HTTP"), "{refused:?}");
+    let looked_at = send(world.to, "POST", "/", &call[1..], b"{}").await;
+    assert!(!looked_at.text().contains("plain HTTP"), "{looked_at:?}");
+    let metrics = get(world.to, "/metrics", &[]).await;
+    assert!(metrics.text().contains("flotilla_http_refused_total{reason=\"plaintext\"} 6"), "{}", metrics.text());
+    assert_eq!(get(proxied(true).await.to, "/v2/", &[from, &login]).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_request_that_came_through_this_cluster_is_refused() {
+    let world = World::new(true).await;
+    let own = format!("flotilla-hop: other, {}", flotilla_base::ClusterId(1));
+    let refused = world.get("/v2/quay/a/b/manifests/v1", &[&own]).await;
+    assert_eq!(refused.status, 508);
+    assert!(refused.text().starts_with("{\"errors\":[{"), "{}", refused.text());
+    assert_eq!(world.get("/v2/", &["flotilla-hop: other"]).await.status, 401);
+}
