@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use flotilla_base::ByteLen;
 use flotilla_cli::{ClientCommand, ClientOptions};
 
-use crate::{Config, config, dev, node::NodeError, serve};
+use crate::{Config, config, dev, node::NodeError, reload::LIVE_KEYS, serve};
 
 /// `EX_USAGE`: the configuration or the command line cannot be used; nothing was started.
 const EXIT_CONFIG: u8 = 64;
@@ -75,7 +75,12 @@ pub struct ServeArguments {
 #[derive(Subcommand)]
 enum ConfigCommand {
     /// Read a file as `serve` would, and say what is wrong with it
-    Check { file: PathBuf },
+    Check {
+        file: PathBuf,
+        /// Also list the keys that SIGHUP applies to a running node; the rest needs a restart
+        #[arg(long)]
+        live: bool,
+    },
     /// Print a file with every key, its default and what it means
     Default,
 }
@@ -107,9 +112,12 @@ fn configuration(command: &ConfigCommand) -> ExitCode {
             print!("{}", config::DEFAULT_FILE);
             ExitCode::SUCCESS
         }
-        ConfigCommand::Check { file } => match Config::read(file) {
+        ConfigCommand::Check { file, live } => match Config::read(file) {
             Ok(_) => {
                 println!("{}: ok", file.display());
+                for key in LIVE_KEYS.iter().filter(|_| *live) {
+                    println!("live {key}");
+                }
                 ExitCode::SUCCESS
             }
             Err(error) => {

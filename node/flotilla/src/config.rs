@@ -13,6 +13,8 @@ use flotilla_service::{AccessConfig, PullConfig, RulesConfig};
 use flotilla_upstream::UpstreamConfig;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::reload::Keys;
+
 /// What `flotilla config default` prints. A test holds it against the defaults in code.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");
 
@@ -169,6 +171,14 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with the file, the key and the reason; no port is bound and no folder touched.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        Self::read_with_keys(path).map(|(config, _)| config)
+    }
+
+    /// As [`Config::read`], with what tells the file from a later one.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn read_with_keys(path: &Path) -> Result<(Self, Keys), ConfigError> {
         let read = |source| ConfigError::Read { path: path.to_owned(), source };
         let len_bytes = std::fs::metadata(path).map_err(read)?.len();
         if len_bytes > FILE_LIMIT_BYTES {
@@ -178,7 +188,8 @@ impl Config {
         let parse = |reason: String| ConfigError::Parse { path: path.to_owned(), reason };
         let config: Self = toml::from_str(&text).map_err(|error| parse(error.to_string()))?;
         config.check().map_err(|error| parse(error.to_string()))?;
-        Ok(config)
+        let keys = Keys::of(&text).map_err(|error| parse(error.to_string()))?;
+        Ok((config, keys))
     }
 
     pub fn doors(&self) -> DoorsConfig {

@@ -43,7 +43,7 @@ pub fn run(arguments: &DevArguments) -> Result<(), NodeError> {
     // Written anew when the node serves: an endpoint of an earlier run must not be believed meanwhile.
     let endpoint_file = arguments.data.join("endpoint");
     let _absent = fs::remove_file(&endpoint_file);
-    let plan = Plan { config, credentials: arguments.data.join("credentials"), init: true };
+    let plan = Plan { config, credentials: arguments.data.join("credentials"), init: true, reloader: None };
     let outcome = node::run(plan, async |ready| {
         if !arguments.no_default_rules {
             default_rules(&ready).await?;

@@ -7,6 +7,8 @@ mod config;
 mod data_folder;
 mod dev;
 mod node;
+mod notify;
+mod reload;
 mod serve;
 mod signals;
 mod telemetry;

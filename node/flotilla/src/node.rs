@@ -14,7 +14,10 @@ use flotilla_service::Services;
 use crate::{
     Config, ConfigError, StartError, assemble,
     data_folder::{DataFolder, FolderError},
-    signals::Signals,
+    notify,
+    reload::Reloader,
+    signals::{Asked, Signals},
+    telemetry::{self, LogLevel},
 };
 
 /// Until fills have put down what they hold and the counters are proposed. Partials survive a harder end too.
@@ -46,6 +49,8 @@ pub struct Plan {
     /// Where the root keys of a founded cluster are written.
     pub credentials: PathBuf,
     pub init: bool,
+    /// Reads the configuration again on SIGHUP.
+    pub reloader: Option<Reloader>,
 }
 
 /// What a starting node tells whoever started it.
@@ -74,17 +79,21 @@ impl Ready<'_> {
 /// # Errors
 /// [`NodeError`], before it serves.
 pub fn run(plan: Plan, ready: impl AsyncFnOnce(Ready<'_>) -> Result<(), NodeError>) -> Result<(), NodeError> {
-    crate::telemetry::start(&plan.config.log).map_err(|reason| ConfigError::Value { key: "log.level", reason })?;
+    let level = telemetry::start(&plan.config.log).map_err(|reason| ConfigError::Value { key: "log.level", reason })?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(NodeError::Runtime)?;
-    let outcome = runtime.block_on(live(plan, ready));
+    let outcome = runtime.block_on(live(plan, level, ready));
     // What a second signal left behind must not hold the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
-async fn live(plan: Plan, ready: impl AsyncFnOnce(Ready<'_>) -> Result<(), NodeError>) -> Result<(), NodeError> {
-    let Plan { config, credentials, init } = plan;
-    let mut signals = Signals::listen().map_err(NodeError::Signals)?;
+async fn live(
+    plan: Plan,
+    level: LogLevel,
+    ready: impl AsyncFnOnce(Ready<'_>) -> Result<(), NodeError>,
+) -> Result<(), NodeError> {
+    let Plan { config, credentials, init, mut reloader } = plan;
+    let mut signals = Signals::listen(reloader.is_some()).map_err(NodeError::Signals)?;
     let host = Host::system();
     // First of all: a busy port is told before a folder is touched.
     let bound = Server::bind(&config.doors()).await?;
@@ -114,8 +123,22 @@ async fn live(plan: Plan, ready: impl AsyncFnOnce(Ready<'_>) -> Result<(), NodeE
         tls: config.http.tls.is_some(),
     };
     ready(told).await?;
+    notify::ready();
+    notify::watch(&host);
 
-    let signal = signals.next().await;
+    let signal = loop {
+        match signals.next().await {
+            Asked::Stop(signal) => break signal,
+            Asked::Reload => {
+                notify::reloading();
+                if let Some(reloader) = &mut reloader {
+                    reloader.reload(&host, &server, &level).await;
+                }
+                notify::ready();
+            }
+        }
+    };
+    notify::stopping();
     tracing::info!(signal, "stopping: new requests are refused, running ones may end");
     let drained = async {
         server.drain().await;
@@ -127,7 +150,7 @@ async fn live(plan: Plan, ready: impl AsyncFnOnce(Ready<'_>) -> Result<(), NodeE
     };
     tokio::select! {
         finished = drained => tracing::info!(all_tasks_ended = finished, "stopped"),
-        signal = signals.next() => tracing::warn!(signal, "stopped at once, at the second signal"),
+        signal = signals.next_stop() => tracing::warn!(signal, "stopped at once, at the second signal"),
     }
     Ok(())
 }

@@ -4,14 +4,16 @@ use crate::{
     Config,
     args::ServeArguments,
     node::{self, NodeError, Plan, Ready},
+    reload::Reloader,
 };
 
 /// # Errors
 /// [`NodeError`]; a bad configuration before any port is bound.
 pub fn run(arguments: &ServeArguments) -> Result<(), NodeError> {
-    let config = Config::read(&arguments.config)?;
+    let (config, keys) = Config::read_with_keys(&arguments.config)?;
     let credentials = config.node.data_dir.join("credentials");
-    let plan = Plan { config, credentials, init: arguments.init };
+    let reloader = Some(Reloader::new(&arguments.config, keys));
+    let plan = Plan { config, credentials, init: arguments.init, reloader };
     node::run(plan, async |ready| {
         say(&ready);
         Ok(())

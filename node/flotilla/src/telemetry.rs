@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use crate::config::{LogConfig, LogFormat};
 
@@ -19,13 +19,38 @@ pub fn check(config: &LogConfig) -> Result<(), String> {
     filter(&config.level).map(|_| ())
 }
 
+/// What is logged, while the node runs.
+pub struct LogLevel {
+    handle: reload::Handle<EnvFilter, Registry>,
+    /// `FLOTILLA_LOG` wins, also over later values.
+    fixed: bool,
+}
+
+/// A level that says nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UnusableLevel(String);
+
+impl LogLevel {
+    /// # Errors
+    /// Why the level cannot be used; the former counts on.
+    pub fn set(&self, level: &str) -> Result<(), UnusableLevel> {
+        let filter = filter(level).map_err(UnusableLevel)?;
+        if !self.fixed {
+            self.handle.reload(filter).map_err(|error| UnusableLevel(error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
 /// Starts logging. `FLOTILLA_LOG` wins over the configured level. A second call changes nothing.
 ///
 /// # Errors
 /// Why the level cannot be used.
-pub fn start(config: &LogConfig) -> Result<(), String> {
-    let level = std::env::var("FLOTILLA_LOG").unwrap_or_else(|_| config.level.clone());
-    let registry = tracing_subscriber::registry().with(filter(&level)?);
+pub fn start(config: &LogConfig) -> Result<LogLevel, String> {
+    let given = std::env::var("FLOTILLA_LOG").ok();
+    let (layer, handle) = reload::Layer::new(filter(given.as_deref().unwrap_or(&config.level))?);
+    let registry = tracing_subscriber::registry().with(layer);
     let _already = match config.format {
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal();
@@ -36,5 +61,5 @@ pub fn start(config: &LogConfig) -> Result<(), String> {
             registry.with(layer.with_writer(std::io::stderr)).try_init()
         }
     };
-    Ok(())
+    Ok(LogLevel { handle, fixed: given.is_some() })
 }
