@@ -11,6 +11,7 @@ mod t10_rules;
 mod t10_sign_in;
 mod t10_templates;
 mod t20_crash;
+mod t20_entrances;
 mod t20_life;
 mod t20_serve;
 mod t30_cut;

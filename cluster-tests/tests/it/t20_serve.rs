@@ -17,14 +17,14 @@ use tempfile::TempDir;
 use crate::common::{APP, DOCKER_HUB, client, create_rule, manifest_path, pull};
 
 /// A folder with a configuration file, and a hub behind it.
-struct Site {
+pub(crate) struct Site {
     hub: Upstream,
     image: Image,
     folder: TempDir,
 }
 
 impl Site {
-    fn new(more: &str) -> Self {
+    pub(crate) fn new(more: &str) -> Self {
         let (hub, image) = (Upstream::start(), Image::oci(240, &[100_000]));
         hub.put("library/app", "latest", &image);
         let folder = TempDir::new().unwrap();
@@ -34,7 +34,7 @@ impl Site {
     }
 
     /// `more` are tables, or keys of `[http]` before them.
-    fn write(&self, more: &str) {
+    pub(crate) fn write(&self, more: &str) {
         let text = format!(
             "[node]\ndata_dir = \"{}\"\n[upstream.hosts.\"{DOCKER_HUB}\"]\nbase_url = \"{}\"\n[http]\nlisten = [\"127.0.0.1:0\"]\ndrain_delay_seconds = 0\n{more}\n",
             self.data().display(),
@@ -47,11 +47,11 @@ impl Site {
         self.folder.path().join("data")
     }
 
-    fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("flotilla.toml")
     }
 
-    fn builder(&self) -> Builder {
+    pub(crate) fn builder(&self) -> Builder {
         Builder::new(crate::FLOTILLA).data(&self.data()).serve(&self.config())
     }
 }
@@ -113,7 +113,7 @@ fn a_folder_of_dev_can_be_served() {
 }
 
 /// A certificate for 127.0.0.1 in `folder`: the paths of certificate and key.
-fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
+pub(crate) fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
     let (certificate, key) = (folder.join("tls.crt"), folder.join("tls.key"));
     fs::write(&certificate, made.cert.pem()).unwrap();
