@@ -11,7 +11,7 @@ use flotilla_registry::{
 };
 use flotilla_runtime::Host;
 use flotilla_service::{ACCESS_KEY_PURPOSE, NodeIdentity, Services, ServicesConfig};
-use flotilla_state::{CLUSTER_VERSION, Founding};
+use flotilla_state::{CLUSTER_VERSION, Founding, Op};
 use flotilla_storage::{BlobConfig, BlobStore, Keyring};
 use flotilla_transfer::{Origins, Transfer};
 use flotilla_upstream::{HostConfig, UpstreamConfig, Upstreams};
@@ -38,6 +38,10 @@ pub enum StartError {
     NotFounded(std::path::PathBuf),
     #[error("cannot found a cluster")]
     Found(#[source] ProposeError),
+    #[error("cannot raise the level of the replicated state")]
+    Raise(#[source] ProposeError),
+    #[error("cannot read the replicated state")]
+    State(#[from] flotilla_base::store::StoreError),
     #[error("cannot open the blob store")]
     Blobs(#[from] flotilla_storage::StorageError),
     #[error("[upstream]")]
@@ -83,6 +87,7 @@ pub async fn assemble(
         }
         found(config, host, folder, credentials, &keyring, &consensus).await?;
     }
+    raise_level(folder, &consensus).await?;
     let cluster = view.load().meta.cluster.unwrap_or_default();
 
     let upstreams = Upstreams::new(host.clone(), upstream_config(config, cluster), &mut registry)?;
@@ -171,6 +176,25 @@ async fn found(
         }
         Err(error) => Err(StartError::Found(error)),
     }
+}
+
+/// A folder of an older program: its only node speaks what this program does from now on, so nothing newer is proposed
+/// before the log says that it may be (`protocols.md` §2.2).
+async fn raise_level(folder: &DataFolder, consensus: &Consensus) -> Result<(), StartError> {
+    let view = consensus.view().load();
+    if view.meta.cluster_version >= CLUSTER_VERSION {
+        return Ok(());
+    }
+    let nodes = view.tables().nodes()?;
+    for node in nodes.into_iter().filter(|node| node.id == folder.record.node && node.speaks < CLUSTER_VERSION) {
+        let node = NodeRecord { speaks: CLUSTER_VERSION, ..node };
+        let put = Op::PutNode(Box::new(node));
+        consensus.propose(&PrincipalArn::system(), None, put).await.map_err(StartError::Raise)?;
+    }
+    let raise = Op::RaiseClusterVersion { to: CLUSTER_VERSION };
+    consensus.propose(&PrincipalArn::system(), None, raise).await.map_err(StartError::Raise)?;
+    tracing::info!(from = view.meta.cluster_version, to = CLUSTER_VERSION, "the state's level was raised");
+    Ok(())
 }
 
 /// Uniform letters: both alphabets have a length that divides 256.

@@ -6,7 +6,7 @@ use flotilla_base::Timestamp;
 use flotilla_oci::Name;
 use serde::{Deserialize, Serialize};
 
-use crate::Sealed;
+use crate::{Glob, Sealed};
 
 /// `arn:aws:iam::<account>:root`, `…:user/<name>`; anonymous callers have [`PrincipalArn::anonymous`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -15,6 +15,15 @@ pub struct PrincipalArn(pub String);
 impl PrincipalArn {
     pub fn root(account_id: &str) -> Self {
         Self(format!("arn:aws:iam::{account_id}:root"))
+    }
+
+    pub fn user(account_id: &str, name: &str) -> Self {
+        Self(format!("arn:aws:iam::{account_id}:user/{name}"))
+    }
+
+    /// The name in [`PrincipalArn::user`].
+    pub fn user_name(&self) -> Option<&str> {
+        self.0.split_once(":user/").map(|(_, name)| name)
     }
 
     /// A principal of its own that no ARN of IAM can spell, so that `*` in a policy does not mean it.
@@ -48,6 +57,18 @@ pub struct AccessKey {
     /// Rises when the key is disabled or its principal revoked: tokens of an earlier generation are dead.
     pub generation: u64,
     pub enabled: bool,
+    pub created_at: Timestamp,
+}
+
+/// A machine's own principal, `user/<name>`: it may pull and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Robot {
+    /// 1 to 64 letters, digits, `+=,.@_-`, as IAM's user names.
+    pub name: String,
+    /// Repositories that it may pull; none means all.
+    pub repositories: Vec<Glob>,
+    /// Its keys and their tokens are dead from then on.
+    pub expires_at: Option<Timestamp>,
     pub created_at: Timestamp,
 }
 

@@ -6,7 +6,7 @@ use flotilla_base::Timestamp;
 use flotilla_oci::Name;
 use serde::{Deserialize, Serialize};
 
-use crate::{Prefix, upstream};
+use crate::{Glob, Prefix, upstream};
 
 /// A rule as the operator made it. What was sent is kept beside what it means: replies echo it letter for letter, or
 /// Terraform replaces the rule at each apply (`requirements.md` A).
@@ -35,6 +35,30 @@ pub struct CacheRule {
     pub is_default: bool,
 }
 
+/// What no member of AWS's rule says. Kept beside the rule, and gone with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheRuleOptions {
+    /// Serves `?ns=` of its upstream host, and the mirror listener.
+    pub mirror: bool,
+    /// Anonymous callers may use it although it has a credential.
+    pub anonymous_allowed: bool,
+    /// Names at the upstream, without the rule's own upstream prefix; none means all.
+    pub allow: Vec<Glob>,
+    /// Wins over `allow`.
+    pub deny: Vec<Glob>,
+}
+
+impl CacheRuleOptions {
+    /// Whether the rule lets `name`, a name at its upstream, through. Asked before any request leaves.
+    pub fn admits(&self, name: &Name) -> bool {
+        let matches = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(name.as_str()));
+        (self.allow.is_empty() || matches(&self.allow)) && !matches(&self.deny)
+    }
+}
+
+static PLAIN: CacheRuleOptions =
+    CacheRuleOptions { mirror: false, anonymous_allowed: false, allow: Vec::new(), deny: Vec::new() };
+
 /// Where the content of a repository comes from: a rule and the name at its upstream, never an address. A peer can
 /// therefore ask another to fetch, but not whom to dial.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,21 +77,36 @@ pub struct Target {
 
 /// Every rule, by prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CacheRules(BTreeMap<Prefix, CacheRule>);
+pub struct CacheRules {
+    rules: BTreeMap<Prefix, CacheRule>,
+    options: BTreeMap<Prefix, CacheRuleOptions>,
+}
 
 impl FromIterator<CacheRule> for CacheRules {
     fn from_iter<I: IntoIterator<Item = CacheRule>>(rules: I) -> Self {
-        Self(rules.into_iter().map(|rule| (rule.prefix.clone(), rule)).collect())
+        let rules = rules.into_iter().map(|rule| (rule.prefix.clone(), rule)).collect();
+        Self { rules, options: BTreeMap::new() }
     }
 }
 
 impl CacheRules {
     pub fn get(&self, prefix: &Prefix) -> Option<&CacheRule> {
-        self.0.get(prefix)
+        self.rules.get(prefix)
+    }
+
+    /// Together with what [`CacheRules::options`] says.
+    #[must_use]
+    pub fn with_options(self, options: impl IntoIterator<Item = (Prefix, CacheRuleOptions)>) -> Self {
+        Self { options: options.into_iter().collect(), ..self }
+    }
+
+    /// The default where none were set.
+    pub fn options(&self, prefix: &Prefix) -> &CacheRuleOptions {
+        self.options.get(prefix).unwrap_or(&PLAIN)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &CacheRule> {
-        self.0.values()
+        self.rules.values()
     }
 
     /// Maps a repository to its upstream: the longest prefix that covers it wins, `ROOT` is last. Docker Hub's one-part
@@ -92,13 +131,13 @@ impl CacheRules {
         let mut end = text.rfind('/');
         while let Some(at) = end {
             if let Ok(prefix) = text[..at].parse::<Name>()
-                && let Some(rule) = self.0.get(&Prefix::Below(prefix))
+                && let Some(rule) = self.rules.get(&Prefix::Below(prefix))
             {
                 return Some((rule, &text[at + 1..]));
             }
             end = text[..at].rfind('/');
         }
-        self.0.get(&Prefix::Root).map(|rule| (rule, text))
+        self.rules.get(&Prefix::Root).map(|rule| (rule, text))
     }
 }
 

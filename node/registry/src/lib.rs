@@ -3,16 +3,19 @@
 
 pub mod access;
 pub mod cache_rule;
+mod glob;
 pub mod image;
 mod node;
 mod prefix;
 mod refusal;
 pub mod repository;
 mod sealed;
+pub mod secret;
 mod settings;
 pub mod template;
 pub mod upstream;
 
+pub use glob::Glob;
 pub use node::{NodeRecord, NodeState};
 pub use prefix::{InvalidPrefix, Prefix};
 pub use refusal::Refusal;

@@ -51,4 +51,21 @@ pub enum Refusal {
     /// A newer process of the same node has proposed already; this one's operations are void.
     #[error("the operation is of an earlier start of its node, or was forgotten")]
     StaleOperation,
+    #[error("secret '{0}' does not exist")]
+    NoSecret(String),
+    #[error("secret '{0}' already exists")]
+    SecretExists(String),
+    #[error("secret '{0}' is scheduled for deletion")]
+    SecretDeleted(String),
+    /// A secret's value goes to one upstream only.
+    #[error("secret '{secret}' belongs to upstream '{host}'")]
+    SecretPinned { secret: String, host: String },
+    #[error("robot '{0}' does not exist")]
+    NoRobot(String),
+    #[error("robot '{0}' already exists")]
+    RobotExists(String),
+    #[error("access key '{0}' does not exist")]
+    NoAccessKey(String),
+    #[error("access key '{0}' is the last one of root")]
+    LastRootKey(String),
 }

@@ -6,7 +6,7 @@ use flotilla_base::Timestamp;
 use flotilla_oci::{Name, Tag};
 use serde::{Deserialize, Serialize};
 
-use crate::Prefix;
+use crate::{Glob, Prefix};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repository {
@@ -39,14 +39,10 @@ pub enum Mutability {
     Mutable,
     Immutable,
     /// Frozen but for tags that match a filter.
-    ImmutableExcept(Vec<TagFilter>),
+    ImmutableExcept(Vec<Glob>),
     /// Movable but for tags that match a filter.
-    MutableExcept(Vec<TagFilter>),
+    MutableExcept(Vec<Glob>),
 }
-
-/// A glob over whole tags: `*` is zero or more characters, everything else is literal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TagFilter(pub String);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Encryption {
@@ -65,7 +61,7 @@ pub enum EncryptionKind {
 impl Mutability {
     /// Whether `tag` must stay on its digest once it has one.
     pub fn freezes(&self, tag: &Tag) -> bool {
-        let matches = |filters: &[TagFilter]| filters.iter().any(|filter| filter.matches(tag.as_str()));
+        let matches = |filters: &[Glob]| filters.iter().any(|filter| filter.matches(tag.as_str()));
         match self {
             Self::Mutable => false,
             Self::Immutable => true,
@@ -75,61 +71,13 @@ impl Mutability {
     }
 }
 
-impl TagFilter {
-    /// Linear in pattern and text: on a mismatch the last `*` takes one character more, and earlier ones never again.
-    pub fn matches(&self, text: &str) -> bool {
-        let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
-        let (mut p, mut t) = (0, 0);
-        let mut last_star = None;
-        while t < text.len() {
-            match pattern.get(p) {
-                Some(b'*') => {
-                    last_star = Some((p, t));
-                    p += 1;
-                }
-                Some(&c) if c == text[t] => {
-                    p += 1;
-                    t += 1;
-                }
-                _ => match last_star {
-                    Some((star, taken)) => {
-                        last_star = Some((star, taken + 1));
-                        p = star + 1;
-                        t = taken + 1;
-                    }
-                    None => return false,
-                },
-            }
-        }
-        pattern[p..].iter().all(|c| *c == b'*')
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    /// The definition, exponential and obvious.
-    fn oracle(pattern: &[u8], text: &[u8]) -> bool {
-        match pattern.split_first() {
-            None => text.is_empty(),
-            Some((b'*', rest)) => (0..=text.len()).any(|n| oracle(rest, &text[n..])),
-            Some((c, rest)) => text.split_first().is_some_and(|(t, tail)| t == c && oracle(rest, tail)),
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn filters_match_as_their_definition_says(pattern in "[ab*]{0,8}", text in "[ab]{0,8}") {
-            prop_assert_eq!(TagFilter(pattern.clone()).matches(&text), oracle(pattern.as_bytes(), text.as_bytes()));
-        }
-    }
 
     #[test]
     fn modes_freeze_what_they_say() {
-        let filters = vec![TagFilter("latest*".into())];
+        let filters = vec![Glob("latest*".into())];
         for (mode, latest, release) in [
             (Mutability::Mutable, false, false),
             (Mutability::Immutable, true, true),

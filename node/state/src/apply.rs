@@ -10,7 +10,9 @@ mod images;
 mod import;
 mod once;
 mod repositories;
+mod robots;
 mod rules;
+mod secrets;
 mod templates;
 mod time;
 mod usage;
@@ -144,6 +146,12 @@ impl Applier<'_, '_> {
             Op::LinkBlob(link) => self.link_blob(link),
             Op::DeleteImages { repository, images } => self.delete_images(repository, images),
             Op::RecordUse(uses) => self.record_use(uses),
+            Op::PutCacheRuleOptions { prefix, options } => self.put_rule_options(prefix, *options),
+            Op::PutSecret { expect_revision, secret } => self.put_secret(expect_revision, *secret),
+            Op::DeleteSecret { name, expect_revision } => self.delete_secret(&name, expect_revision),
+            Op::CreateRobot { robot, key } => self.create_robot(*robot, *key),
+            Op::DeleteRobot { name } => self.delete_robot(name),
+            Op::DeleteAccessKey { id } => self.delete_access_key(id),
         }
     }
 

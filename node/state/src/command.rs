@@ -11,10 +11,11 @@ use flotilla_base::{
 use flotilla_oci::{Digest, MediaType, Name, Tag};
 use flotilla_registry::{
     NodeRecord, Prefix, Refusal, Repository,
-    access::{AccessKey, PrincipalArn},
-    cache_rule::{CacheRule, Origin},
+    access::{AccessKey, PrincipalArn, Robot},
+    cache_rule::{CacheRule, CacheRuleOptions, Origin},
     image::ImageId,
     repository::{Mutability, RepositorySettings},
+    secret::Secret,
     template::{Scenario, Template},
 };
 use serde::{Deserialize, Serialize};
@@ -129,6 +130,34 @@ pub enum Op {
     },
     /// Validations and pulls since the last one; at most one proposal per node and minute.
     RecordUse(Use),
+
+    // From here on: cluster version 2.
+    PutCacheRuleOptions {
+        prefix: Prefix,
+        options: Box<CacheRuleOptions>,
+    },
+    /// From the revision that was read; 0: there was none of this name.
+    PutSecret {
+        expect_revision: u64,
+        secret: Box<Secret>,
+    },
+    /// At once and for good.
+    DeleteSecret {
+        name: String,
+        expect_revision: u64,
+    },
+    /// A robot and its first key.
+    CreateRobot {
+        robot: Box<Robot>,
+        key: Box<AccessKey>,
+    },
+    /// With all its keys.
+    DeleteRobot {
+        name: String,
+    },
+    DeleteAccessKey {
+        id: String,
+    },
 }
 
 /// What a cluster is founded with.
@@ -235,6 +264,8 @@ pub enum Outcome {
     },
     /// In the order of the request: what was removed, or why not.
     ImagesDeleted(Vec<ImageDeletion>),
+    Secret(Box<Secret>),
+    Robot(Box<Robot>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -59,9 +59,15 @@ pub(crate) const REPLIES: Table = Table(19);
 pub(crate) const IDEMPOTENCY: Table = Table(20);
 /// time, BLAKE3 of principal and mark → nothing
 pub(crate) const IDEMPOTENCY_BY_TIME: Table = Table(21);
+/// prefix → `CacheRuleOptions`
+pub(crate) const RULE_OPTIONS: Table = Table(22);
+/// name → `Secret`
+pub(crate) const SECRETS: Table = Table(23);
+/// name → `Robot`
+pub(crate) const ROBOTS: Table = Table(24);
 
 /// Every table of the state, in order: what a snapshot carries.
-pub const TABLES: [Table; 22] = [
+pub const TABLES: [Table; 25] = [
     BOOKKEEPING,
     META,
     SETTINGS,
@@ -84,6 +90,9 @@ pub const TABLES: [Table; 22] = [
     REPLIES,
     IDEMPOTENCY,
     IDEMPOTENCY_BY_TIME,
+    RULE_OPTIONS,
+    SECRETS,
+    ROBOTS,
 ];
 
 pub(crate) const KEY_APPLIED: &[u8] = b"applied";

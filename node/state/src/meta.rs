@@ -2,7 +2,7 @@ use flotilla_base::{ClusterId, Epoch, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What this program speaks; a committed command of a higher one stops it (`protocols.md` §2.2).
-pub const CLUSTER_VERSION: u16 = 1;
+pub const CLUSTER_VERSION: u16 = 2;
 
 /// The state's own few numbers. Counters, never log indexes: a promotion and a restore would bend those.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     StateHash, Tables,
-    format::{self, BOOKKEEPING, CACHE_RULES, KEY_APPLIED, KEY_CONSENSUS, KEY_HASH, SETTINGS, TEMPLATES},
+    format::{self, BOOKKEEPING, CACHE_RULES, KEY_APPLIED, KEY_CONSENSUS, KEY_HASH, RULE_OPTIONS, SETTINGS, TEMPLATES},
 };
 
 /// Reads its own writes over a base that does not change: what a run of commands sees before it is written as one
@@ -69,7 +69,7 @@ impl<'a> Overlay<'a> {
         }
         self.hash.replace(table, &key, old.as_deref(), value.as_deref());
         match table {
-            CACHE_RULES => self.changes.rules = true,
+            CACHE_RULES | RULE_OPTIONS => self.changes.rules = true,
             TEMPLATES => self.changes.templates = true,
             SETTINGS => self.changes.settings = true,
             _ => {}

@@ -6,9 +6,10 @@ use flotilla_base::{
 use flotilla_oci::{Digest, Name, Tag};
 use flotilla_registry::{
     NodeRecord, Prefix, Repository, Settings,
-    access::AccessKey,
-    cache_rule::{CacheRule, CacheRules},
+    access::{AccessKey, Robot},
+    cache_rule::{CacheRule, CacheRuleOptions, CacheRules},
     image::ImageRecord,
+    secret::{Secret, SecretId},
     template::Templates,
 };
 use serde::de::DeserializeOwned;
@@ -74,7 +75,9 @@ impl<'a> Tables<'a> {
     }
 
     pub fn rules(&self) -> Result<CacheRules, StoreError> {
-        Ok(self.all::<CacheRule>(CACHE_RULES)?.into_iter().collect())
+        let rules: CacheRules = self.all::<CacheRule>(CACHE_RULES)?.into_iter().collect();
+        let options = self.all::<(Prefix, CacheRuleOptions)>(RULE_OPTIONS)?;
+        Ok(rules.with_options(options))
     }
 
     pub fn templates(&self) -> Result<Templates, StoreError> {
@@ -87,6 +90,38 @@ impl<'a> Tables<'a> {
 
     pub fn access_key(&self, id: &str) -> Result<Option<AccessKey>, StoreError> {
         self.row(ACCESS_KEYS, id.as_bytes())
+    }
+
+    /// In order of their ids.
+    pub fn access_keys(&self, after: Option<&str>, limit: usize) -> Result<Vec<AccessKey>, StoreError> {
+        self.listed(ACCESS_KEYS, after, limit)
+    }
+
+    pub fn robot(&self, name: &str) -> Result<Option<Robot>, StoreError> {
+        self.row(ROBOTS, name.as_bytes())
+    }
+
+    pub fn robots(&self, after: Option<&str>, limit: usize) -> Result<Vec<Robot>, StoreError> {
+        self.listed(ROBOTS, after, limit)
+    }
+
+    /// Also one that is scheduled for deletion.
+    pub fn secret(&self, name: &str) -> Result<Option<Secret>, StoreError> {
+        self.row(SECRETS, name.as_bytes())
+    }
+
+    /// The secret that a name or an ARN means, also one that is scheduled for deletion.
+    pub fn secret_by_id(&self, id: &str) -> Result<Option<Secret>, StoreError> {
+        for reading in SecretId::readings(id) {
+            if let Some(secret) = self.secret(&reading.name)?.filter(|secret| reading.is(secret)) {
+                return Ok(Some(secret));
+            }
+        }
+        Ok(None)
+    }
+
+    pub fn secrets(&self, after: Option<&str>, limit: usize) -> Result<Vec<Secret>, StoreError> {
+        self.listed(SECRETS, after, limit)
     }
 
     pub fn repository(&self, name: &Name) -> Result<Option<Repository>, StoreError> {
@@ -242,6 +277,16 @@ impl<'a> Tables<'a> {
                 _ => return Ok(()),
             }
         }
+    }
+
+    fn listed<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = self.under(table, &[], after.map(str::as_bytes), limit)?;
+        rows.iter().map(|(_, row)| decode_row(table, row)).collect()
     }
 
     /// Every record of a table that is small by a limit.

@@ -7,5 +7,6 @@ mod overlay;
 mod random;
 mod recount;
 mod refusals;
+mod secrets;
 mod support;
 mod time;

@@ -225,6 +225,12 @@ fn from_refusal(refusal: &Refusal, account_id: &str) -> AwsError {
             let error = AwsError::new(C::SERVER, "it changed meanwhile, retry");
             return AwsError { retry_after: Some(Duration::from_secs(1)), ..error };
         }
+        Refusal::NoSecret(id) => (C::SECRET_NOT_FOUND, format!("The secret '{id}' does not exist")),
+        Refusal::SecretExists(_) => (C("ResourceExistsException"), refusal.to_string()),
+        Refusal::SecretDeleted(_) | Refusal::SecretPinned { .. } => (C::UNABLE_TO_ACCESS_SECRET, refusal.to_string()),
+        Refusal::NoRobot(_) | Refusal::NoAccessKey(_) => (C("NoSuchEntityException"), refusal.to_string()),
+        Refusal::RobotExists(_) => (C("EntityAlreadyExistsException"), refusal.to_string()),
+        Refusal::LastRootKey(_) => (C("DeleteConflictException"), refusal.to_string()),
         Refusal::AlreadyFounded | Refusal::TimeStep => (C::SERVER, "internal error".to_owned()),
     };
     AwsError::new(code, text)

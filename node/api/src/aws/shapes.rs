@@ -8,8 +8,8 @@ use flotilla_aws::{
     validate::InvalidParameter,
 };
 use flotilla_registry::{
-    Prefix, Repository,
-    repository::{Encryption, EncryptionKind, Mutability, TagFilter},
+    Glob, Prefix, Repository,
+    repository::{Encryption, EncryptionKind, Mutability},
 };
 
 use super::{AwsError, Call, Failure};
@@ -18,7 +18,7 @@ pub(super) type Filters = Vec<ImageTagMutabilityExclusionFilter>;
 
 /// The mode's name is checked before; anything else is the default.
 pub(super) fn mutability(mode: Option<&str>, filters: Option<Filters>) -> Mutability {
-    let filters = filters.unwrap_or_default().into_iter().map(|filter| TagFilter(filter.filter)).collect();
+    let filters = filters.unwrap_or_default().into_iter().map(|filter| Glob(filter.filter)).collect();
     match mode {
         Some("IMMUTABLE") => Mutability::Immutable,
         Some("IMMUTABLE_WITH_EXCLUSION") => Mutability::ImmutableExcept(filters),
@@ -34,7 +34,7 @@ pub(super) fn mutability_shape(mutability: &Mutability) -> (String, Option<Filte
         Mutability::ImmutableExcept(filters) => ("IMMUTABLE_WITH_EXCLUSION", Some(filters)),
         Mutability::MutableExcept(filters) => ("MUTABLE_WITH_EXCLUSION", Some(filters)),
     };
-    let shape = |filter: &TagFilter| ImageTagMutabilityExclusionFilter {
+    let shape = |filter: &Glob| ImageTagMutabilityExclusionFilter {
         filter_type: "WILDCARD".to_owned(),
         filter: filter.0.clone(),
     };

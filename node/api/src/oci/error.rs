@@ -180,7 +180,15 @@ fn from_refusal(refusal: &Refusal, account_id: &str) -> OciError {
         | Refusal::TooManyTags(_)
         | Refusal::AlreadyFounded
         | Refusal::TimeStep
-        | Refusal::BadSetting(_) => internal(),
+        | Refusal::BadSetting(_)
+        | Refusal::NoSecret(_)
+        | Refusal::SecretExists(_)
+        | Refusal::SecretDeleted(_)
+        | Refusal::SecretPinned { .. }
+        | Refusal::NoRobot(_)
+        | Refusal::RobotExists(_)
+        | Refusal::NoAccessKey(_)
+        | Refusal::LastRootKey(_) => internal(),
     }
 }
 

@@ -1,10 +1,16 @@
 //! Cache rules. Images that came through one stay when it goes.
 
 use flotilla_base::store::StoreError;
-use flotilla_registry::{Prefix, Refusal, cache_rule::CacheRule};
+use flotilla_registry::{
+    Prefix, Refusal,
+    cache_rule::{CacheRule, CacheRuleOptions},
+};
 
 use super::{Applier, Halt};
-use crate::{CacheRuleUpdate, Outcome, format::CACHE_RULES};
+use crate::{
+    CacheRuleUpdate, Outcome,
+    format::{CACHE_RULES, RULE_OPTIONS},
+};
 
 /// Far above AWS's 50; each view holds all of them parsed.
 const RULES_MAX: u64 = 10_000;
@@ -13,7 +19,8 @@ impl Applier<'_, '_> {
     /// A default rule gives way to one that a caller makes, not to another default: `flotilla dev` may make its own at
     /// every start.
     pub(super) fn create_rule(&mut self, rule: CacheRule) -> Result<Outcome, Halt> {
-        match self.rule(&rule.prefix)? {
+        let existing = self.rule(&rule.prefix)?;
+        match &existing {
             Some(existing) if rule.is_default || !existing.is_default => {
                 return Err(Refusal::RuleExists(rule.prefix).into());
             }
@@ -21,6 +28,13 @@ impl Applier<'_, '_> {
             None if self.counters.rules >= RULES_MAX => {
                 return Err(Refusal::Limit { what: "cache rules".into(), limit: RULES_MAX }.into());
             }
+            None => {}
+        }
+        if let Some(secret) = &rule.credential_arn {
+            self.pin_secret(secret, &rule.upstream_host)?;
+        }
+        match existing {
+            Some(_) => self.remove(RULE_OPTIONS, key(&rule.prefix))?,
             None => self.counters.rules += 1,
         }
         let created_at = self.meta.time;
@@ -30,6 +44,9 @@ impl Applier<'_, '_> {
     pub(super) fn update_rule(&mut self, update: CacheRuleUpdate) -> Result<Outcome, Halt> {
         let CacheRuleUpdate { prefix, credential_arn, custom_role_arn, revalidate_after } = update;
         let Some(mut rule) = self.rule(&prefix)? else { return Err(Refusal::NoRule(prefix).into()) };
+        if let Some(secret) = &credential_arn {
+            self.pin_secret(secret, &rule.upstream_host)?;
+        }
         rule.credential_arn = credential_arn.or(rule.credential_arn);
         rule.custom_role_arn = custom_role_arn.or(rule.custom_role_arn);
         rule.revalidate_after = revalidate_after.or(rule.revalidate_after);
@@ -39,8 +56,15 @@ impl Applier<'_, '_> {
     pub(super) fn delete_rule(&mut self, prefix: Prefix) -> Result<Outcome, Halt> {
         let Some(rule) = self.rule(&prefix)? else { return Err(Refusal::NoRule(prefix).into()) };
         self.remove(CACHE_RULES, key(&prefix))?;
+        self.remove(RULE_OPTIONS, key(&prefix))?;
         self.counters.rules = self.counters.rules.saturating_sub(1);
         Ok(Outcome::Rule(Box::new(rule)))
+    }
+
+    pub(super) fn put_rule_options(&mut self, prefix: Prefix, options: CacheRuleOptions) -> Result<Outcome, Halt> {
+        let Some(rule) = self.rule(&prefix)? else { return Err(Refusal::NoRule(prefix).into()) };
+        self.put(RULE_OPTIONS, key(&prefix), &(prefix, options))?;
+        self.put_rule(rule)
     }
 
     fn put_rule(&mut self, rule: CacheRule) -> Result<Outcome, Halt> {

@@ -52,6 +52,7 @@ impl Applier<'_, '_> {
         self.expire_outcomes(EXPIRED_ROWS)?;
         self.expire_replies()?;
         self.expire_parts(EXPIRED_ROWS)?;
+        self.purge_secrets()?;
         Ok(Outcome::Done)
     }
 }

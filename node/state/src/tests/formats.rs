@@ -7,10 +7,11 @@ use bytes::Bytes;
 use flotilla_base::{BootId, ByteLen, LogIndex, NodeId, OpId, Timestamp, codec, store::Table};
 use flotilla_oci::MediaType;
 use flotilla_registry::{
-    Refusal, Repository, RepositoryCreation, Settings,
+    Glob, NodeRecord, Refusal, Repository, RepositoryCreation, Settings,
     access::PrincipalArn,
+    cache_rule::CacheRuleOptions,
     image::{ImageRecord, Provenance},
-    repository::{Encryption, EncryptionKind, Mutability, RepositorySettings, TagFilter},
+    repository::{Encryption, EncryptionKind, Mutability, RepositorySettings},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -55,7 +56,7 @@ fn records_are_read_and_written_as_ever() {
     let mut fixtures = Fixtures { stored, written: Vec::new() };
     let at = |minutes: u64| Timestamp(START.0 + minutes * MINUTE);
     let settings = RepositorySettings {
-        mutability: Mutability::ImmutableExcept(vec![TagFilter("latest*".into())]),
+        mutability: Mutability::ImmutableExcept(vec![Glob("latest*".into())]),
         scan_on_push: true,
         encryption: Encryption { kind: EncryptionKind::Kms, kms_key: Some("key".into()) },
         resource_tags: [("team".into(), "a".into())].into(),
@@ -136,7 +137,10 @@ fn records_are_read_and_written_as_ever() {
     );
     fixtures.record("link", &LinkRecord { size: ByteLen(1), linked_at: START });
     fixtures.record("access-key", &access_key());
-    fixtures.record("node", &node(1));
+    fixtures.record("rule-options", &(prefix("hub"), CacheRuleOptions { mirror: true, ..CacheRuleOptions::default() }));
+    fixtures.record("secret", &secret("ecr-pullthroughcache/a"));
+    fixtures.record("robot", &robot("ci"));
+    fixtures.record("node", &NodeRecord { speaks: 1, ..node(1) });
     fixtures.record("process", &Process { boot: BootId(2), floor: 3, kept: 4, last_at: START });
     fixtures.record::<Reply>("reply-refused", &Err(Refusal::PartsMissing(blob(3))));
     fixtures.record::<Reply>("reply", &Ok(Outcome::Repository(Box::new(repository))));
@@ -217,6 +221,12 @@ fn operations_keep_their_numbers() {
         Op::LinkBlob(world.link("a", blob(1), 1)),
         Op::DeleteImages { repository: repository(), images: vec![] },
         Op::RecordUse(crate::Use::default()),
+        Op::PutCacheRuleOptions { prefix: prefix("a"), options: Box::default() },
+        Op::PutSecret { expect_revision: 0, secret: Box::new(secret("ecr-pullthroughcache/a")) },
+        Op::DeleteSecret { name: String::new(), expect_revision: 1 },
+        Op::CreateRobot { robot: Box::new(robot("ci")), key: Box::new(access_key()) },
+        Op::DeleteRobot { name: String::new() },
+        Op::DeleteAccessKey { id: String::new() },
     ];
     for (number, op) in ops.iter().enumerate() {
         assert_eq!(usize::from(encode_row(op)[1]), number, "{op:?}");
@@ -248,7 +258,7 @@ fn keys_are_written_as_ever() {
 #[test]
 fn tables_are_numbered_without_gaps() {
     let numbers: Vec<u8> = TABLES.iter().map(|table| table.0).collect();
-    assert_eq!(numbers, (0..22).collect::<Vec<u8>>());
+    assert_eq!(numbers, (0..25).collect::<Vec<u8>>());
 }
 
 #[test]

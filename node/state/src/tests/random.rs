@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use flotilla_base::{ByteLen, LogIndex, OpId, Timestamp, codec, store::Memory};
 use flotilla_registry::{
+    Glob,
     cache_rule::CacheRule,
     image::ImageId,
-    repository::{Mutability, RepositorySettings, TagFilter},
+    repository::{Mutability, RepositorySettings},
 };
 use proptest::prelude::*;
 
@@ -122,7 +123,7 @@ fn images() -> Vec<Image> {
 }
 
 fn mutability(n: usize) -> Mutability {
-    let filters = vec![TagFilter("v*".into())];
+    let filters = vec![Glob("v*".into())];
     match n {
         0 => Mutability::Mutable,
         1 => Mutability::Immutable,

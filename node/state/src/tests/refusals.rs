@@ -102,12 +102,12 @@ fn rules_are_stamped_and_their_versions_rise() {
     world.now = world.now.plus(Duration::from_secs(60));
     let updated = rule_of(world.ok(Op::UpdateCacheRule(CacheRuleUpdate {
         prefix: prefix("hub"),
-        credential_arn: Some("arn".into()),
-        custom_role_arn: None,
+        credential_arn: None,
+        custom_role_arn: Some("arn".into()),
         revalidate_after: None,
     })));
-    let (created_at, updated_at, credential_arn) = (START, world.now, Some("arn".into()));
-    assert_eq!(updated, CacheRule { created_at, updated_at, credential_arn, version: 2, ..made });
+    let (created_at, updated_at, custom_role_arn) = (START, world.now, Some("arn".into()));
+    assert_eq!(updated, CacheRule { created_at, updated_at, custom_role_arn, version: 2, ..made });
     assert_eq!(rule_of(world.ok(Op::DeleteCacheRule { prefix: prefix("hub") })), updated);
     assert_eq!(rule_of(world.ok(Op::CreateCacheRule(Box::new(rule("hub"))))).version, 3);
 }

@@ -8,10 +8,11 @@ use flotilla_base::{
 };
 use flotilla_oci::{Algorithm, Digest, Manifest, MediaType, Name, Tag};
 use flotilla_registry::{
-    NodeRecord, NodeState, Sealed,
-    access::{AccessKey, PrincipalArn},
+    Glob, NodeRecord, NodeState, Sealed,
+    access::{AccessKey, PrincipalArn, Robot},
     cache_rule::{CacheRule, Origin},
     repository::RepositorySettings,
+    secret::{self, Secret, SecretVersion},
     template::{Scenario, Template},
 };
 
@@ -220,6 +221,28 @@ pub(crate) fn access_key() -> AccessKey {
         generation: 1,
         enabled: true,
         created_at: START,
+    }
+}
+
+pub(crate) fn robot(name: &str) -> Robot {
+    Robot { name: name.into(), repositories: vec![Glob("hub/*".into())], expires_at: Some(START), created_at: START }
+}
+
+pub(crate) fn secret(name: &str) -> Secret {
+    let value = Sealed { key_id: 1, bytes: vec![4, 5] };
+    let stages = [secret::CURRENT.to_owned()].into();
+    Secret {
+        name: name.into(),
+        suffix: "AbCd12".into(),
+        description: Some("of a test".into()),
+        kms_key_id: None,
+        tags: [("team".into(), "a".into())].into(),
+        versions: vec![SecretVersion { id: "v1".into(), stages, value, created_at: START }],
+        created_at: START,
+        changed_at: START,
+        deletion: None,
+        pinned_host: None,
+        revision: 0,
     }
 }
 

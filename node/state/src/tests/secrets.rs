@@ -1,0 +1,115 @@
+//! Secrets, robots and the options of rules.
+
+use flotilla_registry::{
+    Refusal,
+    access::{AccessKey, PrincipalArn, Robot},
+    cache_rule::{CacheRule, CacheRuleOptions},
+    secret::{Deletion, Secret},
+};
+
+use crate::{CacheRuleUpdate, Op, Outcome, tests::support::*};
+
+const NAME: &str = "ecr-pullthroughcache/hub";
+
+fn put(expect_revision: u64, secret: Secret) -> Op {
+    Op::PutSecret { expect_revision, secret: Box::new(secret) }
+}
+
+fn with_secret(prefix: &str, host: &str) -> Op {
+    let rule = CacheRule { credential_arn: Some(NAME.into()), upstream_host: host.into(), ..rule(prefix) };
+    Op::CreateCacheRule(Box::new(rule))
+}
+
+#[test]
+fn a_secret_changes_only_from_the_revision_that_was_read() {
+    let mut world = World::new();
+    let Outcome::Secret(made) = world.ok(put(0, secret(NAME))) else { panic!() };
+    assert_eq!(made.revision, 1);
+    assert_eq!(world.run(put(0, secret(NAME))), Err(Refusal::SecretExists(NAME.into())));
+    assert_eq!(world.run(put(7, *made.clone())), Err(Refusal::Moved));
+    let another = Secret { suffix: "Other1".into(), ..*made.clone() };
+    assert_eq!(world.run(put(1, another)), Err(Refusal::Moved));
+    world.ok(put(1, *made.clone()));
+    assert_eq!(world.run(put(1, *made)), Err(Refusal::Moved));
+    let delete = |expect_revision| Op::DeleteSecret { name: NAME.into(), expect_revision };
+    assert_eq!(world.run(delete(1)), Err(Refusal::Moved));
+    world.ok(delete(2));
+    assert_eq!(world.run(delete(2)), Err(Refusal::NoSecret(NAME.into())));
+}
+
+#[test]
+fn a_secret_belongs_to_the_upstream_of_its_first_rule() {
+    let mut world = World::new();
+    assert_eq!(world.run(with_secret("a", "quay.io")), Err(Refusal::NoSecret(NAME.into())));
+    assert_eq!(world.tables().rules().unwrap().get(&prefix("a")), None);
+    world.ok(put(0, secret(NAME)));
+    world.ok(with_secret("a", "quay.io"));
+    world.ok(with_secret("b", "quay.io"));
+    let pinned = Err(Refusal::SecretPinned { secret: NAME.into(), host: "quay.io".into() });
+    assert_eq!(world.run(with_secret("c", "evil.example")), pinned);
+    let (custom_role_arn, revalidate_after) = (None, None);
+    let arn = world.tables().secret(NAME).unwrap().unwrap().arn("x", "000000000000");
+    let update =
+        CacheRuleUpdate { prefix: prefix("hub"), credential_arn: Some(arn), custom_role_arn, revalidate_after };
+    assert_eq!(world.run(Op::UpdateCacheRule(update)), pinned);
+    // Whoever changes the secret cannot take the pin away.
+    let held = world.tables().secret(NAME).unwrap().unwrap();
+    world.ok(put(held.revision, Secret { pinned_host: None, ..held }));
+    assert_eq!(world.run(with_secret("c", "evil.example")), pinned);
+}
+
+#[test]
+fn a_deleted_secret_goes_when_its_window_ends() {
+    let mut world = World::new();
+    let deletion = Some(Deletion { requested_at: START, purge_at: START.plus(std::time::Duration::from_secs(600)) });
+    world.ok(put(0, Secret { deletion, ..secret(NAME) }));
+    assert_eq!(world.run(with_secret("a", "quay.io")), Err(Refusal::SecretDeleted(NAME.into())));
+    world.ok(Op::Tick);
+    assert!(world.tables().secret(NAME).unwrap().is_some());
+    world.now.0 += 11 * MINUTE;
+    world.ok(Op::Tick);
+    assert_eq!(world.tables().secret(NAME).unwrap(), None);
+}
+
+#[test]
+fn options_live_and_die_with_their_rule() {
+    let mut world = World::new();
+    let options = CacheRuleOptions { mirror: true, ..CacheRuleOptions::default() };
+    let set = |prefix| Op::PutCacheRuleOptions { prefix, options: Box::new(options.clone()) };
+    assert_eq!(world.run(set(prefix("absent"))), Err(Refusal::NoRule(prefix("absent"))));
+    let before = world.tables().rules().unwrap().get(&prefix("hub")).unwrap().version;
+    world.ok(set(prefix("hub")));
+    let rules = world.tables().rules().unwrap();
+    assert_eq!(rules.options(&prefix("hub")), &options);
+    assert!(rules.get(&prefix("hub")).unwrap().version > before);
+    world.ok(Op::DeleteCacheRule { prefix: prefix("hub") });
+    world.ok(Op::CreateCacheRule(Box::new(rule("hub"))));
+    assert_eq!(world.tables().rules().unwrap().options(&prefix("hub")), &CacheRuleOptions::default());
+}
+
+#[test]
+fn a_robot_goes_with_its_keys_and_roots_last_key_stays() {
+    let mut world = World::new();
+    let key = |id: &str, principal| AccessKey { id: id.into(), principal, ..access_key() };
+    let create = |robot: Robot, id: &str| Op::CreateRobot {
+        key: Box::new(key(id, PrincipalArn::user("000000000000", &robot.name))),
+        robot: Box::new(robot),
+    };
+    world.ok(create(robot("ci"), "K1"));
+    assert_eq!(world.run(create(robot("ci"), "K2")), Err(Refusal::RobotExists("ci".into())));
+    world.ok(create(robot("ci2"), "K3"));
+    world.ok(Op::DeleteRobot { name: "ci".into() });
+    assert_eq!(world.run(Op::DeleteRobot { name: "ci".into() }), Err(Refusal::NoRobot("ci".into())));
+    let ids = |world: &World| {
+        let keys = world.tables().access_keys(None, 10).unwrap();
+        keys.into_iter().map(|key| key.id).collect::<Vec<_>>()
+    };
+    let root = access_key().id;
+    assert_eq!(ids(&world), [root.clone(), "K3".to_owned()]);
+    let delete = |id: &str| Op::DeleteAccessKey { id: id.into() };
+    assert_eq!(world.run(delete("K1")), Err(Refusal::NoAccessKey("K1".into())));
+    assert_eq!(world.run(delete(&root)), Err(Refusal::LastRootKey(root.clone())));
+    world.ok(Op::PutAccessKey(Box::new(key("R2", access_key().principal))));
+    world.ok(delete(&root));
+    assert_eq!(world.run(delete("R2")), Err(Refusal::LastRootKey("R2".into())));
+}
