@@ -1,14 +1,16 @@
 //! Starting, stopping, and starting again on what was left.
 
-use std::{fs, time::Duration};
+use std::{fs, os::unix::process::ExitStatusExt, process::Command, time::Duration};
 
 use cluster_tests::{
     Image,
     aws::Aws,
+    clients::required,
     process::Builder,
     upstream::{Fault, On, Times},
     wait_for,
 };
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::json;
 
 use crate::common::{APP, MIB, SOON, blob_path, client, manifest_path, pull, whole, with_image};
@@ -148,7 +150,7 @@ fn a_drain_lets_bodies_end_and_takes_no_new_ones() {
     std::thread::scope(|scope| {
         let pull = scope.spawn(|| client.fetch(&blob_path(APP, layer), &[]));
         wait_for("the body to be under way", SOON, || hub.blob_bytes_sent(layer.digest()) > MIB);
-        flotilla.signal(rustix::process::Signal::TERM);
+        flotilla.signal(Signal::TERM);
         wait_for("the port to close", SOON, || client.connect().is_err());
         whole(&pull.join().unwrap(), layer);
     });
@@ -163,7 +165,7 @@ fn an_interrupt_at_rest_ends_it_at_once() {
     // A client that keeps its connection open does not hold it up.
     let _idle = flotilla.client().connect().unwrap();
     let start = std::time::Instant::now();
-    flotilla.signal(rustix::process::Signal::INT);
+    flotilla.signal(Signal::INT);
     assert!(flotilla.ended().success());
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
@@ -198,27 +200,26 @@ fn a_bad_configuration_is_named_before_any_port_is_bound() {
     for (text, reason) in cases {
         fs::write(&file, text).unwrap();
         for arguments in [vec!["serve", "--config"], vec!["config", "check"]] {
-            let mut command = std::process::Command::new(crate::FLOTILLA);
+            let mut command = Command::new(crate::FLOTILLA);
             let output = command.args(&arguments).arg(&file).output().unwrap();
             assert_eq!(output.status.code(), Some(64), "{arguments:?} {text}");
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(said.contains("flotilla.toml") && said.contains(reason), "{said}");
         }
     }
-    let missing =
-        std::process::Command::new(crate::FLOTILLA).args(["serve", "--config", "/nowhere.toml"]).output().unwrap();
+    let missing = Command::new(crate::FLOTILLA).args(["serve", "--config", "/nowhere.toml"]).output().unwrap();
     assert_eq!(missing.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("/nowhere.toml"));
 }
 
 #[test]
 fn the_default_configuration_is_a_good_one() {
-    let text = std::process::Command::new(crate::FLOTILLA).args(["config", "default"]).output().unwrap();
+    let text = Command::new(crate::FLOTILLA).args(["config", "default"]).output().unwrap();
     assert!(text.status.success());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("flotilla.toml");
     fs::write(&file, text.stdout).unwrap();
-    let check = std::process::Command::new(crate::FLOTILLA).args(["config", "check"]).arg(&file).output().unwrap();
+    let check = Command::new(crate::FLOTILLA).args(["config", "check"]).arg(&file).output().unwrap();
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
 }
 
@@ -231,7 +232,7 @@ fn an_upstream_argument_that_is_none_is_refused() {
         ("a.example=http://", "a.example=http://"),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let mut command = std::process::Command::new(crate::FLOTILLA);
+        let mut command = Command::new(crate::FLOTILLA);
         command.args(["dev", "--port", "0", "--upstream", bad, "--data"]).arg(folder.path().join("data"));
         let output = command.stdin(std::process::Stdio::null()).output().unwrap();
         assert_eq!(output.status.code(), Some(64), "{bad}");
@@ -248,4 +249,24 @@ fn dev_begins_where_there_is_no_folder_yet() {
     let flotilla = Builder::new(crate::FLOTILLA).data(&deep).start();
     assert!(deep.join("n1").is_dir());
     assert_eq!(flotilla.client().get("/readyz").status, 200);
+}
+
+/// A crash must not write what is sealed on disk into a file, in the open.
+#[test]
+fn a_crash_leaves_no_core_dump() {
+    let (_hub, mut flotilla) = with_image(&Image::oci(203, &[1]));
+    let ended_by_abort = |pid: u32| {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).unwrap();
+        let unlimited = Rlimit { current: None, maximum: None };
+        prlimit(Some(pid), Resource::Core, unlimited).unwrap();
+        kill_process(pid, Signal::ABORT).unwrap();
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut other = Command::new("sleep").arg("60").current_dir(&folder).spawn().unwrap();
+    ended_by_abort(other.id());
+    let dumps = other.wait().unwrap().core_dumped().then_some(());
+    let Some(()) = required(dumps, "a kernel that writes core dumps into the working folder") else { return };
+    ended_by_abort(flotilla.pid());
+    let status = flotilla.ended();
+    assert!(status.signal() == Some(Signal::ABORT.as_raw()) && !status.core_dumped(), "{status:?}");
 }

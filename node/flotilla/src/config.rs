@@ -64,6 +64,9 @@ pub struct NodeConfig {
     /// What fails together: a rack, a data centre. Default `a`.
     #[serde(default = "default_zone")]
     pub zone: String,
+    /// Lets the system write the process's memory, with every secret in it, to a file when it crashes. Default `false`.
+    #[serde(default)]
+    pub core_dumps: bool,
 }
 
 /// `[cluster]`: read once, when the cluster is founded; afterwards the cluster's own state counts.
@@ -153,7 +156,13 @@ impl Config {
     /// What `flotilla dev` starts from.
     pub fn for_folder(data_dir: PathBuf) -> Self {
         Self {
-            node: NodeConfig { data_dir, name: default_name(), region: default_region(), zone: default_zone() },
+            node: NodeConfig {
+                data_dir,
+                name: default_name(),
+                region: default_region(),
+                zone: default_zone(),
+                core_dumps: false,
+            },
             cluster: ClusterConfig::default(),
             http: HttpConfig::default(),
             mirror: MirrorConfig::default(),

@@ -10,6 +10,7 @@ use flotilla_api::{BindError, Door, Server};
 use flotilla_base::ByteLen;
 use flotilla_runtime::Host;
 use flotilla_service::Services;
+use rustix::process::DumpableBehavior;
 
 use crate::{
     Config, ConfigError, StartError, assemble,
@@ -80,11 +81,22 @@ impl Ready<'_> {
 /// [`NodeError`], before it serves.
 pub fn run(plan: Plan, ready: impl AsyncFnOnce(Ready<'_>) -> Result<(), NodeError>) -> Result<(), NodeError> {
     let level = telemetry::start(&plan.config.log).map_err(|reason| ConfigError::Value { key: "log.level", reason })?;
+    if !plan.config.node.core_dumps {
+        forbid_dumps();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(NodeError::Runtime)?;
     let outcome = runtime.block_on(live(plan, level, ready));
     // What a second signal left behind must not hold the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
+}
+
+/// A core dump holds what is sealed on disk, in the open. The limit on its size would not do: the kernel does not keep it
+/// where dumps go to a program (core(5)), as to systemd's.
+fn forbid_dumps() {
+    if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "core dumps cannot be switched off; one would hold secrets");
+    }
 }
 
 async fn live(
