@@ -3,7 +3,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use flotilla_runtime::Host;
+use flotilla_runtime::{Host, Trail};
 use flotilla_service::Services;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
@@ -18,6 +18,11 @@ use crate::{
 
 /// The clusters that a request has come through, which the upstream client of each appends.
 const HOP_HEADER: &str = "flotilla-hop";
+/// More caches in a row than anybody builds; a request that came through as many goes round in a circle of caches that
+/// do not know their own mark.
+const MAX_HOPS: usize = 8;
+/// Longest mark that is passed on; ours has 16 letters.
+const MAX_HOP_BYTES: usize = 64;
 /// What calls to the AWS door hold while they are received: those of a fleet's tools many times over.
 const CALLS_BYTES: usize = 32 << 20;
 /// The same for login forms, which come from anybody and must not get in the way of calls.
@@ -70,21 +75,33 @@ impl Door {
         refused
     }
 
-    /// Whether a request comes from ourselves: through an upstream that is this cluster, or leads to it.
-    fn is_loop(&self, headers: &HeaderMap) -> bool {
-        let own = self.services.cluster.node().cluster.to_string();
-        let hops = headers.get_all(HOP_HEADER).iter().filter_map(|line| line.to_str().ok());
-        let is_loop = hops.flat_map(|line| line.split(',')).any(|hop| hop.trim() == own);
-        if is_loop {
-            self.observer.metrics.refuse("loop");
+    /// The clusters that a request came through; `None` when we are one of them, through an upstream that is this cluster
+    /// or leads to it, or when they are too many.
+    fn trail(&self, headers: &HeaderMap) -> Option<Trail> {
+        if !headers.contains_key(HOP_HEADER) {
+            return Some(Trail::default());
         }
-        is_loop
+        let own = self.services.cluster.node().cluster.to_string();
+        let lines = headers.get_all(HOP_HEADER).iter();
+        let hops: Vec<_> =
+            lines.flat_map(|line| line.as_bytes().split(|c| *c == b',')).map(<[u8]>::trim_ascii).collect();
+        if hops.len() > MAX_HOPS || hops.contains(&own.as_bytes()) {
+            self.observer.metrics.refuse("loop");
+            return None;
+        }
+        // What is no mark is counted, and not sent on to an upstream.
+        let marks = hops.into_iter().filter(|hop| is_mark(hop));
+        Some(Trail::new(marks.map(|hop| String::from_utf8_lossy(hop).into_owned()).collect()))
     }
 
     /// The 12 digits of the one account.
     pub(crate) fn account_id(&self) -> String {
         self.services.cluster.account_id()
     }
+}
+
+fn is_mark(hop: &[u8]) -> bool {
+    (1..=MAX_HOP_BYTES).contains(&hop.len()) && hop.iter().all(|c| c.is_ascii_alphanumeric() || b"-._".contains(c))
 }
 
 impl Bound {
@@ -97,10 +114,20 @@ impl Bound {
 
 impl Answer for Door {
     async fn answer(&self, arrival: Arrival, request: Request<Incoming>) -> Response<Body> {
-        let path = request.uri().path();
-        if self.is_loop(request.headers()) {
-            return oci::refuse_loop(&arrival);
+        match self.trail(request.headers()) {
+            Some(trail) => trail.scope(self.route(arrival, request)).await,
+            None => oci::refuse_loop(&arrival),
         }
+    }
+
+    fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Door {
+    async fn route(&self, arrival: Arrival, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path();
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         if (path == "/v2" || path.starts_with("/v2/")) && arrival.entrance != Entrance::Admin {
             return oci::serve(self, &arrival, request).await;
@@ -121,9 +148,5 @@ impl Answer for Door {
                 response
             }
         }
-    }
-
-    fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
     }
 }

@@ -42,7 +42,7 @@ pub(crate) async fn serve(door: &Door, arrival: &Arrival, request: Request<Incom
 /// A request that came back to the cluster which sent it.
 pub(crate) fn refuse_loop(arrival: &Arrival) -> Response<Body> {
     arrival.record.note(|facts| facts.api = "oci");
-    let text = "this request has come through this cluster before: a cache rule of it leads back to it";
+    let text = "this request has come through this cluster before, or through too many: a cache rule leads back to it";
     OciError::new(StatusCode::LOOP_DETECTED, ErrorCode::Unsupported, text).into_response(arrival, None)
 }
 

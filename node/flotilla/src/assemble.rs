@@ -1,6 +1,6 @@
 //! One node from the bottom floor to the top. What differs between a machine and a simulation comes in by `Host`.
 
-use std::{path::Path, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use flotilla_base::{ByteLen, ClusterId, Secret};
 use flotilla_consensus::{Consensus, ProposeError};
@@ -20,6 +20,7 @@ use prometheus_client::registry::Registry;
 use crate::{
     Config,
     data_folder::{DataFolder, FolderError, write_private},
+    environment::EnvironmentProxies,
 };
 
 /// Kept free for metadata: the larger of this share and of [`RESERVE_MIN`] (`requirements.md` A).
@@ -58,6 +59,14 @@ pub struct Assembled {
     pub storage_max: ByteLen,
 }
 
+/// What the upstream client has to know of the process it runs in.
+#[derive(Default)]
+pub struct Surroundings {
+    /// Of the listeners that were bound, to which no upstream may lead.
+    pub own_addresses: Vec<SocketAddr>,
+    pub proxies: EnvironmentProxies,
+}
+
 /// From the folder's keys and state up to the use cases. With `init` an empty folder founds a cluster, and the root keys
 /// are written to `credentials`.
 ///
@@ -69,6 +78,7 @@ pub async fn assemble(
     folder: &DataFolder,
     credentials: &Path,
     init: bool,
+    surroundings: Surroundings,
 ) -> Result<Assembled, StartError> {
     let mut registry = Registry::default();
     let keyring = Arc::new(Keyring::open_or_create(host, &folder.join("keyring"))?);
@@ -90,7 +100,7 @@ pub async fn assemble(
     raise_level(folder, &consensus).await?;
     let cluster = view.load().meta.cluster.unwrap_or_default();
 
-    let upstreams = Upstreams::new(host.clone(), upstream_config(config, cluster), &mut registry)?;
+    let upstreams = Upstreams::new(host.clone(), upstream_config(config, cluster, surroundings), &mut registry)?;
     let storage_max = config.storage.max_bytes.unwrap_or(folder.record.storage_max);
     let blob_config = BlobConfig {
         dir: folder.join("blobs"),
@@ -204,10 +214,13 @@ fn letters(host: &Host, count: usize, alphabet: &[u8]) -> String {
     random.iter().map(|byte| char::from(alphabet[usize::from(*byte) % alphabet.len()])).collect()
 }
 
-/// The file's table, with the cluster's mark against loops, and the plain origins that rules may name.
-fn upstream_config(config: &Config, cluster: ClusterId) -> UpstreamConfig {
+/// The file's table, with the cluster's mark and our own addresses against loops, the environment's proxies where the file
+/// names none, and the plain origins that rules may name.
+fn upstream_config(config: &Config, cluster: ClusterId, surroundings: Surroundings) -> UpstreamConfig {
     let mut upstream = config.upstream.clone();
     upstream.hop_header_id = cluster.to_string();
+    upstream.own_addresses = surroundings.own_addresses;
+    surroundings.proxies.fill(&mut upstream);
     for entry in &config.rules.allowed_upstreams {
         let Ok(url) = upstream_table::parse_url(entry) else { continue };
         let base_url = format!("http://{}", url.host);

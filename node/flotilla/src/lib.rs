@@ -6,6 +6,7 @@ mod assemble;
 mod config;
 mod data_folder;
 mod dev;
+mod environment;
 mod node;
 mod notify;
 mod reload;
@@ -14,5 +15,6 @@ mod signals;
 mod telemetry;
 
 pub use args::main;
-pub use assemble::{Assembled, StartError, assemble};
+pub use assemble::{Assembled, StartError, Surroundings, assemble};
 pub use config::{Config, ConfigError};
+pub use environment::EnvironmentProxies;

@@ -13,8 +13,9 @@ use flotilla_service::Services;
 use rustix::process::DumpableBehavior;
 
 use crate::{
-    Config, ConfigError, StartError, assemble,
+    Config, ConfigError, StartError, Surroundings, assemble,
     data_folder::{DataFolder, FolderError},
+    environment::EnvironmentProxies,
     notify,
     reload::Reloader,
     signals::{Asked, Signals},
@@ -110,7 +111,8 @@ async fn live(
     // First of all: a busy port is told before a folder is touched.
     let bound = Server::bind(&config.doors()).await?;
     let folder = take_folder(&host, &config.node.data_dir).await?;
-    let assembled = assemble(&config, &host, &folder, &credentials, init).await?;
+    let surroundings = Surroundings { own_addresses: bound.all_addresses(), proxies: EnvironmentProxies::of_process() };
+    let assembled = assemble(&config, &host, &folder, &credentials, init, surroundings).await?;
     let door = Door::new(assembled.services.clone(), host.clone(), config.doors(), assembled.registry);
     let server = bound.serve(door);
     tracing::info!(

@@ -12,6 +12,7 @@ mod recent;
 mod single_flight;
 mod stream;
 mod tasks;
+mod trail;
 
 pub use blocking::Blocking;
 pub use clock::Clock;
@@ -24,3 +25,4 @@ pub use recent::Recent;
 pub use single_flight::{Flight, Lead, SingleFlight};
 pub use stream::{BoxFuture, ByteStream, StreamError};
 pub use tasks::{Drain, Tasks};
+pub use trail::Trail;

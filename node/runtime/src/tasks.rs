@@ -3,6 +3,8 @@ use std::{future::Future, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
+use crate::Trail;
+
 /// Named tasks that are told to finish and waited for. The only way to spawn.
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
@@ -26,7 +28,9 @@ impl Drain {
 }
 
 impl Tasks {
+    /// The task has the [`Trail`] of who spawns it: it works on the same request.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let task = Trail::current().scope(task);
         self.tracker.spawn(task.instrument(tracing::debug_span!("task", name)));
     }
 

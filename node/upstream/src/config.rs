@@ -1,9 +1,14 @@
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use flotilla_base::Secret;
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
-use crate::origin::Origin;
+use crate::{
+    Resolver,
+    origin::{Origin, authority},
+};
 
 /// A longer wait is a mistake in the unit.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -34,12 +39,34 @@ pub struct UpstreamConfig {
     pub concurrency: usize,
     /// Further hosts (`host` or `host:port`) that may give tokens for any upstream, beside those known to belong to one.
     pub realm_allow: Vec<String>,
+    /// Hosts (`host` or `host:port`) that redirects and realms may name although their addresses are private, of this
+    /// machine or otherwise not of the public internet.
+    pub allow_hosts: Vec<String>,
+    /// Networks that redirects and realms may lead into although they are not of the public internet.
+    pub allow_networks: Vec<IpNet>,
+    /// PEM file with certificate authorities that are trusted for all upstreams, token services, redirects and proxies,
+    /// beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// URL of the proxy for https origins, `http://` or `https://`, with a user and password if it wants one. `None`:
+    /// none, or at assembly that of the environment; empty: none.
+    #[serde(deserialize_with = "secret")]
+    pub https_proxy: Option<Secret>,
+    /// The same for origins without TLS.
+    #[serde(deserialize_with = "secret")]
+    pub http_proxy: Option<Secret>,
+    /// What is reached without a proxy: names with those below them, `host:port`, addresses, networks, or `*`.
+    pub no_proxy: Option<Vec<String>>,
     /// The `User-Agent` header. Default `flotilla/` and the version.
     pub user_agent: String,
     /// Sent as `flotilla-hop`: the cluster's id, by which chained caches notice a loop. Set at assembly, not a key of
     /// the file; nothing is sent while it is empty.
     #[serde(skip)]
     pub hop_header_id: String,
+    /// The addresses of this node's own listeners, to which nothing may lead. Set at assembly, as the next one.
+    #[serde(skip)]
+    pub own_addresses: Vec<SocketAddr>,
+    #[serde(skip)]
+    pub resolver: Resolver,
 }
 
 /// What differs for one upstream host.
@@ -68,19 +95,21 @@ pub enum UpstreamConfigError {
     Concurrency { key: String },
     #[error("{key}: must be more than 0 seconds and at most 3600")]
     Timeout { key: &'static str },
-    #[error("realm_allow: '{host}' is not a host name with an optional port")]
-    Realm { host: String },
+    #[error("{key}: '{host}' is not a host name with an optional port")]
+    Listed { key: &'static str, host: String },
+    #[error("{key}: {reason}")]
+    Proxy { key: &'static str, reason: &'static str },
     #[error("{key}: not a legal value of an HTTP header")]
     Header { key: &'static str },
-    #[error("hosts.{host}.ca_file: cannot read {path}")]
+    #[error("{key}: cannot read {path}")]
     ReadCa {
-        host: String,
+        key: String,
         path: PathBuf,
         #[source]
         source: std::io::Error,
     },
-    #[error("hosts.{host}.ca_file: {path} holds no PEM certificate that can be used")]
-    ParseCa { host: String, path: PathBuf },
+    #[error("{key}: {path} holds no PEM certificate that can be used")]
+    ParseCa { key: String, path: PathBuf },
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
 }
@@ -95,8 +124,16 @@ impl Default for UpstreamConfig {
             queue_timeout: Duration::from_secs(300),
             concurrency: 32,
             realm_allow: Vec::new(),
+            allow_hosts: Vec::new(),
+            allow_networks: Vec::new(),
+            ca_file: None,
+            https_proxy: None,
+            http_proxy: None,
+            no_proxy: None,
             user_agent: concat!("flotilla/", env!("CARGO_PKG_VERSION")).to_owned(),
             hop_header_id: String::new(),
+            own_addresses: Vec::new(),
+            resolver: Resolver::System,
         }
     }
 }
@@ -118,7 +155,7 @@ impl UpstreamConfig {
             return Err(UpstreamConfigError::Concurrency { key: "concurrency".to_owned() });
         }
         if let Some(host) = self.realm_allow.iter().find(|host| authority(host).is_none()) {
-            return Err(UpstreamConfigError::Realm { host: host.clone() });
+            return Err(UpstreamConfigError::Listed { key: "realm_allow", host: host.clone() });
         }
         let mut hosts = BTreeMap::new();
         for (name, host) in std::mem::take(&mut self.hosts) {
@@ -166,13 +203,6 @@ pub(crate) fn canonical(host: &str) -> String {
     }
 }
 
-/// `host` if it is a host name or an address, with an optional port, and nothing else.
-pub(crate) fn authority(host: &str) -> Option<&str> {
-    let plain = host.bytes().all(|c| c.is_ascii_alphanumeric() || b".-_:[]".contains(&c));
-    let parsed = Url::parse(&format!("https://{host}/")).ok()?;
-    (plain && parsed.path() == "/" && parsed.host().is_some()).then_some(host)
-}
-
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let seconds = f64::deserialize(deserializer)?;
     if seconds > 0.0 && seconds <= LONGEST_TIMEOUT.as_secs_f64() {
@@ -180,6 +210,10 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
     } else {
         Err(de::Error::custom("must be more than 0 seconds and at most 3600"))
     }
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    String::deserialize(deserializer).map(|text| Some(Secret::from(text)))
 }
 
 fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
@@ -227,6 +261,8 @@ mod tests {
             ("head_timeout_seconds = 3601", "at most 3600"),
             ("head_timeout_seconds = nan", "at most 3600"),
             ("realm_allow = ['https://x/']", "realm_allow"),
+            ("own_addresses = []", "own_addresses"),
+            ("allow_networks = ['10.0.0.0/33']", "allow_networks"),
             ("hosts.'a b' = {}", "a b"),
             ("hosts.'a/b' = {}", "a/b"),
             ("hosts.'user@a' = {}", "user@a"),

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Buf, Bytes};
 use flotilla_base::ByteLen;
 use flotilla_oci::{Digest, Name};
-use flotilla_runtime::{ByteStream, StreamError};
+use flotilla_runtime::{ByteStream, StreamError, Trail};
 use futures_util::stream;
 use http::{Method, StatusCode};
 use tokio::time::sleep;
@@ -46,6 +46,8 @@ struct Resuming {
     /// Resumptions since the last byte.
     attempts: u32,
     failed: bool,
+    /// Of the request that opened it: whoever reads the body may have come by another way, or by none.
+    trail: Trail,
     /// Given back with the last byte or the error, even when the stream is kept.
     permit: Option<Permit>,
 }
@@ -83,6 +85,7 @@ pub(crate) async fn open(
         opened: Some(opened),
         attempts: 0,
         failed: false,
+        trail: Trail::current(),
         permit: Some(permit),
     };
     let body = stream::unfold(Box::new(resuming), |mut resuming| async {
@@ -191,7 +194,8 @@ impl Resuming {
 
     /// One more request, at the registry: the URL it sent us to before has probably expired.
     async fn resume(&mut self) -> Result<(), UpstreamError> {
-        let opened = match request(&self.session, &ask(Method::GET, &self.name, &self.digest, self.position)).await {
+        let ask = ask(Method::GET, &self.name, &self.digest, self.position);
+        let opened = match self.trail.clone().scope(request(&self.session, &ask)).await {
             Ok(opened) => opened,
             Err(error) => return self.pause(error).await,
         };

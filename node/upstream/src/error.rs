@@ -2,6 +2,8 @@ use std::{io, sync::Arc, time::Duration};
 
 use flotilla_base::ByteLen;
 
+use crate::BlockReason;
+
 /// Why an upstream gave no answer that can be used. `host` is the upstream's canonical name.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum UpstreamError {
@@ -44,8 +46,11 @@ pub enum UpstreamError {
     #[error("{host} gave more than the {limit} that are accepted")]
     TooLarge { host: Arc<str>, limit: ByteLen },
     /// A redirect, realm or address that our rules forbid to follow.
-    #[error("{host} sends us to {target}, which is refused: {reason}")]
-    Blocked { host: Arc<str>, target: Arc<str>, reason: &'static str },
+    #[error("{host} leads to {target}, which is refused: {reason}")]
+    Blocked { host: Arc<str>, target: Arc<str>, reason: BlockReason },
+    /// 508: the upstream, or one behind it, asks a cluster that is waiting for this very answer.
+    #[error("{host} leads back to a cluster that this request came through")]
+    Loop { host: Arc<str> },
 }
 
 /// Why we are not let in.
@@ -84,8 +89,16 @@ pub enum HttpError {
     },
     #[error("no connection to {target} in time")]
     ConnectTimeout { target: Arc<str> },
-    #[error("address {address} of {target} is refused for a redirect")]
-    Address { target: Arc<str>, address: std::net::IpAddr },
+    #[error("{target} is refused: {reason}")]
+    Blocked { target: Arc<str>, reason: BlockReason },
+    #[error("the proxy {proxy} cannot be used")]
+    Proxy {
+        proxy: Arc<str>,
+        #[source]
+        source: Arc<io::Error>,
+    },
+    #[error("the proxy {proxy} refuses with status {status}")]
+    ProxyStatus { proxy: Arc<str>, status: u16 },
     #[error("{target} sent no response in time")]
     HeadTimeout { target: Arc<str> },
     #[error("{target} sent nothing for too long in the middle of a body")]
@@ -133,7 +146,8 @@ impl HttpError {
             Self::Resolve { .. } => "resolve",
             Self::Connect { .. } | Self::ConnectTimeout { .. } => "connect",
             Self::Tls { .. } => "tls",
-            Self::Address { .. } | Self::Url { .. } => "refused",
+            Self::Proxy { .. } | Self::ProxyStatus { .. } => "proxy",
+            Self::Blocked { .. } | Self::Url { .. } => "refused",
             Self::HeadTimeout { .. } | Self::Stalled { .. } => "timeout",
             Self::Cut { .. } | Self::Short { .. } => "cut",
             Self::Status { .. } => "status",

@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use crate::{
-    HttpError, Refusal, UpstreamError,
-    address::Named,
+    BlockReason, HttpError, Refusal, UpstreamError,
     breaker::Pass,
     challenge::Challenge,
+    destinations::Named,
     headers,
     origin::Origin,
     pauses::Kind,
@@ -219,19 +219,19 @@ impl Session {
             let location = std::str::from_utf8(location.as_bytes()).ok().and_then(|location| url.join(location).ok());
             url = location.ok_or(malformed("a redirect whose Location is not a URL"))?;
             let next = Origin::of(&url).ok_or(malformed("a redirect to something else than http or https"))?;
-            let blocked = |reason| UpstreamError::Blocked {
-                host: self.site.name.clone(),
-                target: next.to_string().into(),
-                reason,
-            };
+            let blocked = |reason| self.blocked(next.to_string().into(), reason);
             if at.https && !next.https {
-                return Err(blocked("a redirect must not lead from https to http"));
+                return Err(blocked(BlockReason::Downgrade));
             }
             if !url.username().is_empty() || url.password().is_some() {
-                return Err(blocked("a redirect must not bring a credential of its own"));
+                return Err(blocked(BlockReason::Userinfo));
+            }
+            // It would mean nothing here; whoever writes one means something that we do not do.
+            if url.fragment().is_some() {
+                return Err(blocked(BlockReason::Fragment));
             }
             if hop == MAX_REDIRECTS {
-                return Err(blocked("too many redirects"));
+                return Err(blocked(BlockReason::TooManyRedirects));
             }
             if next != *home {
                 authorization = None;
@@ -275,6 +275,8 @@ impl Session {
             StatusCode::RANGE_NOT_SATISFIABLE => {
                 UpstreamError::Mismatch { host: host(), reason: "it does not have the range that was asked for" }
             }
+            // Not worth another attempt, at any node of the circle: each would go round again.
+            StatusCode::LOOP_DETECTED => UpstreamError::Loop { host: host() },
             status if status.is_server_error() => self.unavailable(&answer),
             status => UpstreamError::Status { host: host(), status: status.as_u16() },
         };

@@ -8,11 +8,13 @@
 
 mod account;
 mod address;
+mod blocked;
 mod bounded;
 mod breaker;
 mod challenge;
 mod config;
 mod connector;
+mod destinations;
 mod download;
 mod error;
 mod exchange;
@@ -23,10 +25,13 @@ mod origin;
 mod pauses;
 mod pool;
 mod probe;
+mod proxy;
 mod realm;
+mod resolver;
 mod session;
 mod tls;
 mod tokens;
+mod tunnel;
 mod upstream;
 mod upstreams;
 mod wire;
@@ -35,7 +40,9 @@ mod wire;
 mod tests;
 
 pub use account::{Account, Credential};
+pub use blocked::{AddressKind, BlockReason};
 pub use config::{HostConfig, UpstreamConfig, UpstreamConfigError};
 pub use error::{HttpError, Refusal, UpstreamError};
+pub use resolver::Resolver;
 pub use upstream::{BlobHead, Download, FetchedManifest, ManifestHead, Probe, Upstream};
 pub use upstreams::Upstreams;

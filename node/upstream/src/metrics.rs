@@ -13,6 +13,12 @@ pub(crate) struct Metrics {
     bytes: Family<Host, Counter>,
     remaining: Family<Host, Gauge>,
     circuit_open: Family<Host, Gauge>,
+    blocked: Family<Blocked, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Blocked {
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -35,6 +41,7 @@ pub(crate) struct HostMetrics {
     pub(crate) bytes: Counter,
     pub(crate) circuit_open: Gauge,
     remaining: Family<Host, Gauge>,
+    blocked: Family<Blocked, Counter>,
 }
 
 impl Metrics {
@@ -44,6 +51,7 @@ impl Metrics {
             bytes: Family::default(),
             remaining: Family::default(),
             circuit_open: Family::default(),
+            blocked: Family::default(),
         };
         registry.register(
             "flotilla_upstream_requests",
@@ -61,6 +69,11 @@ impl Metrics {
             "1 while an upstream is left alone because it failed repeatedly",
             metrics.circuit_open.clone(),
         );
+        registry.register(
+            "flotilla_upstream_blocked",
+            "Redirects, token services and addresses that were not followed, by what was wrong with them",
+            metrics.blocked.clone(),
+        );
         metrics
     }
 
@@ -72,6 +85,7 @@ impl Metrics {
             bytes: self.bytes.get_or_create(&label).clone(),
             circuit_open: self.circuit_open.get_or_create(&label).clone(),
             remaining: self.remaining.clone(),
+            blocked: self.blocked.clone(),
         }
     }
 }
@@ -80,6 +94,11 @@ impl HostMetrics {
     /// `code` is a status below 600 or one of a few words.
     pub(crate) fn request(&self, code: &str) {
         self.requests.get_or_create(&Request { upstream: self.upstream.to_string(), code: code.to_owned() }).inc();
+    }
+
+    /// `reason` is one of a few words.
+    pub(crate) fn blocked(&self, reason: &'static str) {
+        self.blocked.get_or_create(&Blocked { reason }).inc();
     }
 
     pub(crate) fn remaining(&self, requests: i64) {

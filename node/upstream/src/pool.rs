@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -21,7 +20,10 @@ use tokio::{
 
 use flotilla_runtime::Tasks;
 
-use crate::{connector::Stream, origin::Origin};
+use crate::{
+    connector::{Peer, Stream},
+    origin::Origin,
+};
 
 /// Shorter than what registries and their CDNs keep (60 s and more), so that we are mostly the ones who close.
 const IDLE: Duration = Duration::from_secs(30);
@@ -42,7 +44,7 @@ pub(crate) struct PoolKey {
 
 pub(crate) struct Connection {
     pub(crate) sender: SendRequest<Empty<Bytes>>,
-    pub(crate) peer: IpAddr,
+    pub(crate) peer: Peer,
 }
 
 #[derive(Default)]
@@ -57,7 +59,7 @@ struct Idle {
 
 impl Pool {
     /// The connection that was used last, if its peer is acceptable.
-    pub(crate) fn take(&self, key: &PoolKey, permits: impl Fn(IpAddr) -> bool) -> Option<Connection> {
+    pub(crate) fn take(&self, key: &PoolKey, permits: impl Fn(Peer) -> bool) -> Option<Connection> {
         let mut idle = self.lock();
         idle.prune();
         let connections = idle.by_key.get_mut(key)?;
@@ -108,19 +110,21 @@ impl Idle {
 /// Speaks HTTP/1.1 over `stream`, driven by a task of its own.
 pub(crate) async fn start(
     stream: Stream,
-    peer: IpAddr,
+    peer: Peer,
     tasks: &Tasks,
     pool: &Arc<Pool>,
 ) -> Result<Connection, hyper::Error> {
     match stream {
         Stream::Plain(stream) => start_on(stream, peer, tasks, pool).await,
         Stream::Tls(stream) => start_on(stream, peer, tasks, pool).await,
+        Stream::Proxied(stream) => start_on(stream, peer, tasks, pool).await,
+        Stream::ProxiedTls(stream) => start_on(stream, peer, tasks, pool).await,
     }
 }
 
 async fn start_on(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: IpAddr,
+    peer: Peer,
     tasks: &Tasks,
     pool: &Arc<Pool>,
 ) -> Result<Connection, hyper::Error> {
@@ -138,7 +142,7 @@ async fn start_on(
             tokio::select! {
                 ended = &mut connection => {
                     if let Err(error) = ended {
-                        tracing::debug!(%peer, %error, "upstream connection ended");
+                        tracing::debug!(?peer, %error, "upstream connection ended");
                     }
                     return;
                 }

@@ -1,9 +1,10 @@
-use crate::{address::Named, origin::Origin};
+use crate::{BlockReason, destinations::Named, origin::Origin};
 
 /// Token services that belong to an upstream of another name. All others must be on the upstream's own host, or listed
 /// in `realm_allow`.
-const KNOWN: [(&str, &str); 5] = [
+const KNOWN: [(&str, &str); 6] = [
     ("registry-1.docker.io", "auth.docker.io"),
+    ("registry.redhat.io", "sso.redhat.com"),
     ("registry.gitlab.com", "gitlab.com"),
     ("nvcr.io", "authn.nvidia.com"),
     ("lscr.io", "ghcr.io"),
@@ -21,25 +22,28 @@ pub(crate) fn judge(
     realm: &Origin,
     allow: &[String],
     from_loopback: bool,
-) -> Result<Named, &'static str> {
+) -> Result<Named, BlockReason> {
     if base == realm {
         return Ok(Named::ByOperator);
     }
     if base.https && !realm.https {
-        return Err("the token service of an https registry must be https");
+        return Err(BlockReason::RealmDowngrade);
     }
     if allow.iter().any(|allowed| realm.is_at(allowed)) {
         return Ok(Named::ByOperator);
     }
     if !realm.https {
-        return Err("a token service on another host, or without TLS, must be listed in realm_allow");
+        return Err(BlockReason::RealmPlain);
     }
-    let known = KNOWN.iter().any(|(upstream, service)| *upstream == host && realm.is_at(service));
-    // Another port of its own host is the upstream's own business: it is given our credential anyway.
-    if known || realm.is_at(host) || realm.host == base.host {
+    // Another port of its own host is the upstream's own business: it is given our credential anyway, and its host was
+    // named by the operator.
+    if realm.is_at(host) || realm.host == base.host {
+        return Ok(Named::ByOperator);
+    }
+    if KNOWN.iter().any(|(upstream, service)| *upstream == host && realm.is_at(service)) {
         return Ok(Named::ByUpstream { from_loopback });
     }
-    Err("a token service on another host must be listed in realm_allow")
+    Err(BlockReason::RealmUnlisted)
 }
 
 #[cfg(test)]
@@ -48,7 +52,7 @@ mod tests {
 
     use super::*;
 
-    fn ask(host: &str, base: &str, realm: &str, allow: &[&str]) -> Result<Named, &'static str> {
+    fn ask(host: &str, base: &str, realm: &str, allow: &[&str]) -> Result<Named, BlockReason> {
         let origin = |url| Origin::of(&Url::parse(url).unwrap()).unwrap();
         let allow: Vec<String> = allow.iter().map(|&host| host.to_owned()).collect();
         judge(host, &origin(base), &origin(realm), &allow, false)
@@ -56,17 +60,36 @@ mod tests {
 
     #[test]
     fn realms_belong_to_their_upstream_or_are_listed() {
-        const FOREIGN: Result<Named, &str> = Ok(Named::ByUpstream { from_loopback: false });
+        const FOREIGN: Result<Named, BlockReason> = Ok(Named::ByUpstream { from_loopback: false });
         let hub = "registry-1.docker.io";
         let at_hub = "https://registry-1.docker.io/";
         assert_eq!(ask(hub, at_hub, "https://auth.docker.io/token", &[]), FOREIGN);
         assert_eq!(ask("quay.io", "https://quay.io/", "https://quay.io/v2/auth", &[]), Ok(Named::ByOperator));
-        assert_eq!(ask("r.example", "https://r.example/", "https://r.example:8443/t", &[]), FOREIGN);
+        assert_eq!(ask("r.example", "https://r.example/", "https://r.example:8443/t", &[]), Ok(Named::ByOperator));
         assert_eq!(ask("r.example", "https://r.example/", "https://t.example/", &["t.example"]), Ok(Named::ByOperator));
         assert_eq!(ask(hub, "http://127.0.0.1:15000/", "http://127.0.0.1:15000/t", &[]), Ok(Named::ByOperator));
         assert_eq!(ask(hub, "http://127.0.0.1:15000/", "https://auth.docker.io/token", &[]), FOREIGN);
 
+        // As these registries answer today.
+        for (host, realm) in [
+            ("ghcr.io", "https://ghcr.io/token"),
+            ("gcr.io", "https://gcr.io/v2/token"),
+            ("us-docker.pkg.dev", "https://us-docker.pkg.dev/v2/token"),
+            ("public.ecr.aws", "https://public.ecr.aws/token/"),
+            ("name.azurecr.io", "https://name.azurecr.io/oauth2/token"),
+            ("cgr.dev", "https://cgr.dev/token"),
+            ("registry.redhat.io", "https://registry.redhat.io/auth/realms/rhcc/protocol/redhat-docker-v2/auth"),
+            ("registry.redhat.io", "https://sso.redhat.com/auth/realms/rhcc/protocol/redhat-docker-v2/auth"),
+            ("nvcr.io", "https://nvcr.io/proxy_auth"),
+            ("nvcr.io", "https://authn.nvidia.com/token"),
+            ("docker.elastic.co", "https://docker-auth.elastic.co/auth"),
+            ("lscr.io", "https://ghcr.io/token"),
+            ("registry.gitlab.com", "https://gitlab.com/jwt/auth"),
+        ] {
+            assert!(ask(host, &format!("https://{host}/"), realm, &[]).is_ok(), "{host} {realm}");
+        }
         for (host, base, realm, allow) in [
+            ("ghcr.io", "https://ghcr.io/", "https://gitlab.com/jwt/auth", &[][..]),
             ("quay.io", "https://quay.io/", "https://auth.docker.io/token", &[][..]),
             (hub, at_hub, "https://auth.docker.io.evil.example/", &[]),
             (hub, at_hub, "https://auth.docker.io:8443/", &[]),

@@ -12,16 +12,17 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::{Bytes, BytesMut};
 use flotilla_base::ByteLen;
 use flotilla_oci::Name;
-use flotilla_runtime::{Clock, Entropy, Host};
+use flotilla_runtime::{Clock, Entropy, Host, Recent};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use rustls::ClientConfig;
 use url::Url;
 
 use crate::{
-    Credential, HttpError, Refusal, UpstreamConfig, UpstreamConfigError, UpstreamError,
-    address::Named,
+    BlockReason, Credential, HttpError, Refusal, UpstreamConfig, UpstreamConfigError, UpstreamError,
     bounded::BoundedMap,
     breaker::Breaker,
     challenge::Challenge,
+    destinations::Named,
     gate::Gate,
     headers,
     origin::Origin,
@@ -39,6 +40,10 @@ const TOKEN_REPLY_LIMIT: ByteLen = ByteLen::kib(256);
 /// For a body that is wanted as one piece: 4 MiB at 70 kB/s.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A refusal is told to the log once in this time, however many pulls meet it.
+const TOLD: Duration = Duration::from_secs(60);
+const TOLD_MOST: usize = 256;
+
 /// What all upstreams share.
 pub(crate) struct Shared {
     pub(crate) wire: Wire,
@@ -51,13 +56,21 @@ pub(crate) struct Shared {
     pub(crate) realm_allow: Vec<String>,
     /// Where the configuration sends upstreams: a redirect to them is as good as the operator's word.
     pub(crate) listed: Vec<Origin>,
+    /// What the log was told of late.
+    told: Recent<(Arc<str>, Arc<str>, &'static str), ()>,
     numbers: AtomicU64,
 }
 
 impl Shared {
-    pub(crate) fn new(host: &Host, config: &UpstreamConfig, listed: Vec<Origin>) -> Result<Self, UpstreamConfigError> {
+    pub(crate) fn new(
+        host: &Host,
+        config: &UpstreamConfig,
+        tls: Arc<ClientConfig>,
+        listed: Vec<Origin>,
+    ) -> Result<Self, UpstreamConfigError> {
         Ok(Self {
-            wire: Wire::new(host, config)?,
+            wire: Wire::new(host, config, tls)?,
+            told: Recent::new(TOLD_MOST),
             tokens: Tokens::new(),
             clock: host.clock.clone(),
             entropy: host.entropy.clone(),
@@ -192,19 +205,14 @@ impl Session {
 
     /// Whether the upstream may send us to `realm`.
     fn judge(&self, realm: &Url, from_loopback: bool) -> Result<(Origin, Named), UpstreamError> {
-        let blocked = |target: &str, reason| UpstreamError::Blocked {
-            host: self.site.name.clone(),
-            target: target.into(),
-            reason,
-        };
         let Some(origin) = Origin::of(realm).filter(|_| realm.username().is_empty() && realm.password().is_none())
         else {
-            return Err(blocked("a token service", "its realm is not a plain http or https URL"));
+            return Err(self.blocked("a token service".into(), BlockReason::RealmUrl));
         };
         let base = self.base()?;
         match realm::judge(&self.site.name, &base.1, &origin, &self.shared.realm_allow, from_loopback) {
             Ok(named) => Ok((origin, named)),
-            Err(reason) => Err(blocked(&origin.to_string(), reason)),
+            Err(reason) => Err(self.blocked(origin.to_string().into(), reason)),
         }
     }
 
@@ -257,15 +265,22 @@ impl Session {
     }
 
     pub(crate) fn failed(&self, error: HttpError) -> UpstreamError {
-        let host = self.site.name.clone();
         match error {
-            HttpError::Address { target, .. } => UpstreamError::Blocked {
-                host,
-                target,
-                reason: "its address is on this machine, its link or a metadata service",
-            },
-            source => UpstreamError::Unavailable { host, source },
+            HttpError::Blocked { target, reason } => self.blocked(target, reason),
+            source => UpstreamError::Unavailable { host: self.site.name.clone(), source },
         }
+    }
+
+    /// Counts it, and tells the operator: nobody else can do anything about it.
+    pub(crate) fn blocked(&self, target: Arc<str>, reason: BlockReason) -> UpstreamError {
+        let host = &self.site.name;
+        self.site.behalf.metrics.blocked(reason.label());
+        let told = (host.clone(), target.clone(), reason.label());
+        if self.shared.told.get(&told).is_none() {
+            self.shared.told.put(told, (), TOLD);
+            tracing::warn!(upstream = %host, %target, %reason, "an upstream leads where this node does not go");
+        }
+        UpstreamError::Blocked { host: host.clone(), target, reason }
     }
 
     pub(crate) fn base(&self) -> Result<&(Url, Origin), UpstreamError> {

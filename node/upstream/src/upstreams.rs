@@ -13,10 +13,10 @@ use crate::{
     Account, HostConfig, Upstream, UpstreamConfig, UpstreamConfigError,
     bounded::BoundedMap,
     breaker::Breaker,
-    config::{authority, canonical},
+    config::canonical,
     gate::Gate,
     metrics::Metrics,
-    origin::Origin,
+    origin::{Origin, authority},
     session::{Session, Shared, Site},
     tls::Trust,
     wire::Behalf,
@@ -58,7 +58,7 @@ impl Upstreams {
     /// [`UpstreamConfigError`], which names the key.
     pub fn new(host: Host, config: UpstreamConfig, registry: &mut Registry) -> Result<Self, UpstreamConfigError> {
         let config = config.checked()?;
-        let trust = Trust::load()?;
+        let trust = Trust::load(config.ca_file.as_deref())?;
         let mut tls = BTreeMap::new();
         for (name, host) in &config.hosts {
             if let Some(path) = &host.ca_file {
@@ -66,7 +66,7 @@ impl Upstreams {
             }
         }
         let listed = config.hosts.iter().filter_map(|(name, host)| base(name, Some(host))).map(|(_, origin)| origin);
-        let shared = Shared::new(&host, &config, listed.collect())?;
+        let shared = Shared::new(&host, &config, trust.system.clone(), listed.collect())?;
         let known = Known { sites: BoundedMap::new(MAX_ACCOUNTS), accounts: BoundedMap::new(MAX_ACCOUNTS) };
         Ok(Self(Arc::new(Inner {
             shared: Arc::new(shared),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use flotilla_runtime::{Host, Tasks};
+use flotilla_runtime::{Host, Tasks, Trail};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body as _, Incoming};
@@ -14,14 +14,15 @@ use url::{Position, Url};
 
 use crate::{
     HttpError, UpstreamConfig, UpstreamConfigError,
-    address::{Named, permits},
     connector::Connector,
+    destinations::{Destinations, Named},
     metrics::HostMetrics,
     origin::Origin,
     pool::{Connection, Pool, PoolKey, start},
+    proxy::Proxies,
 };
 
-/// By which chained caches notice that they ask each other in a circle.
+/// By which chained caches notice that they ask each other in a circle: all that a request came through, then we.
 const HOP: &str = "flotilla-hop";
 /// What is read of a body that nobody wants, to keep its connection: error texts are shorter.
 const DISCARD_BYTES: usize = 16 << 10;
@@ -34,7 +35,8 @@ pub(crate) struct Wire {
     head_timeout: Duration,
     progress_timeout: Duration,
     user_agent: HeaderValue,
-    hop: Option<HeaderValue>,
+    /// Our own cluster's id.
+    hop: Option<String>,
 }
 
 /// On whose behalf requests are sent.
@@ -62,18 +64,39 @@ pub(crate) struct Incame {
 }
 
 impl Wire {
-    pub(crate) fn new(host: &Host, config: &UpstreamConfig) -> Result<Self, UpstreamConfigError> {
+    /// `tls` is for proxies; upstreams bring their own.
+    pub(crate) fn new(
+        host: &Host,
+        config: &UpstreamConfig,
+        tls: Arc<ClientConfig>,
+    ) -> Result<Self, UpstreamConfigError> {
         let header = |key, value: &str| HeaderValue::from_str(value).map_err(|_| UpstreamConfigError::Header { key });
-        let hop = Some(&config.hop_header_id).filter(|id| !id.is_empty());
+        header("hop_header_id", &config.hop_header_id)?;
+        let user_agent = header("user_agent", &config.user_agent)?;
+        let connector = Connector {
+            timeout: config.connect_timeout,
+            destinations: Destinations::new(config)?,
+            resolver: config.resolver.clone(),
+            proxies: Proxies::new(config)?,
+            proxy_tls: tls,
+            user_agent: user_agent.clone(),
+        };
         Ok(Self {
-            connector: Connector { timeout: config.connect_timeout },
+            connector,
             pool: Arc::default(),
             tasks: host.tasks.clone(),
             head_timeout: config.head_timeout,
             progress_timeout: config.progress_timeout,
-            user_agent: header("user_agent", &config.user_agent)?,
-            hop: hop.map(|id| header("hop_header_id", id)).transpose()?,
+            user_agent,
+            hop: Some(config.hop_header_id.clone()).filter(|id| !id.is_empty()),
         })
+    }
+
+    fn hops(&self) -> Option<HeaderValue> {
+        let own = self.hop.as_deref()?;
+        let trail = Trail::current();
+        let hops: Vec<_> = trail.hops().iter().map(String::as_str).chain([own]).collect();
+        HeaderValue::try_from(hops.join(", ")).ok()
     }
 
     /// Cancel safe: closes the connection.
@@ -96,10 +119,16 @@ impl Wire {
         headers.insert(header::USER_AGENT, self.user_agent.clone());
         // A coding would make lengths, ranges and digests those of something else.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if let Some(hop) = &self.hop {
-            headers.insert(HOP, hop.clone());
+        if let Some(hops) = self.hops() {
+            headers.insert(HOP, hops);
         }
-        let uri: Uri = url[Position::BeforePath..Position::AfterQuery].parse().map_err(|_| unusable())?;
+        // Through a proxy, an http origin's whole URL is asked for; an https one is at the end of a tunnel.
+        let proxy = self.connector.proxies.of(origin).filter(|_| !origin.https);
+        if let Some(authorization) = proxy.and_then(|proxy| proxy.authorization.clone()) {
+            headers.insert(header::PROXY_AUTHORIZATION, authorization);
+        }
+        let begin = if proxy.is_some() { Position::BeforeScheme } else { Position::BeforePath };
+        let uri: Uri = url[begin..Position::AfterQuery].parse().map_err(|_| unusable())?;
         let request = || {
             let mut request = Request::new(Empty::<Bytes>::new());
             *request.method_mut() = method.clone();
@@ -107,7 +136,7 @@ impl Wire {
             *request.headers_mut() = headers.clone();
             request
         };
-        let mut pooled = self.pool.take(&key, |peer| permits(named, peer));
+        let mut pooled = self.pool.take(&key, |peer| self.connector.permits(named, origin, peer));
         let (connection, response) = loop {
             let reused = pooled.is_some();
             let mut connection = match pooled.take() {
@@ -129,7 +158,7 @@ impl Wire {
                 Err(_) => return Err(HttpError::HeadTimeout { target }),
             }
         };
-        let from_loopback = connection.peer.to_canonical().is_loopback();
+        let from_loopback = connection.peer.is_loopback();
         let (head, incoming) = response.into_parts();
         let mut body = Body {
             incoming,

@@ -92,6 +92,11 @@ impl Bound {
         self.addresses_of(Entrance::Registry)
     }
 
+    /// Of every entrance.
+    pub fn all_addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|one| one.address).collect()
+    }
+
     pub(super) fn addresses_of(&self, entrance: Entrance) -> Vec<SocketAddr> {
         self.listeners.iter().filter(|one| one.entrance == entrance).map(|one| one.address).collect()
     }

@@ -4,7 +4,7 @@ use flotilla_oci::ErrorCode;
 use flotilla_registry::{Refusal, access::PrincipalArn};
 use flotilla_service::ServiceError;
 use flotilla_transfer::TransferError;
-use flotilla_upstream::{HttpError, UpstreamError};
+use flotilla_upstream::{BlockReason, HttpError, UpstreamError};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
@@ -234,8 +234,17 @@ fn from_upstream(error: &UpstreamError) -> OciError {
         E::NotARegistry { .. } | E::Malformed { .. } => bad_gateway("upstream-malformed"),
         E::Mismatch { .. } => bad_gateway("mismatch"),
         E::TooLarge { .. } => bad_gateway("upstream-too-large"),
-        E::Blocked { .. } => {
-            bad_gateway("upstream-blocked").hint("a redirect or a token realm is not allowed; the log names it")
+        E::Blocked { reason: BlockReason::Own, .. } => {
+            bad_gateway("upstream-is-this-node").hint("the upstream of the cache rule leads back to this node")
+        }
+        E::Blocked { .. } => bad_gateway("upstream-blocked")
+            .hint("an address, a redirect or a token realm of the upstream is not allowed; the log names it"),
+        E::Loop { .. } => {
+            let text = "the upstream registry leads back to a cluster that this request came through";
+            OciError::new(StatusCode::LOOP_DETECTED, ErrorCode::Unsupported, text)
+                .reason("upstream-loop")
+                .hint("two caches have rules that lead to each other for this name")
+                .of_upstream(Some(508))
         }
     }
 }
