@@ -14,6 +14,7 @@ mod page;
 mod policies;
 mod protocol;
 mod repositories;
+mod rule_options;
 mod shapes;
 mod signer;
 mod sts;

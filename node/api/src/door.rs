@@ -3,6 +3,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use flotilla_registry::upstream;
 use flotilla_runtime::{Host, Trail};
 use flotilla_service::Services;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
@@ -35,7 +36,7 @@ pub struct Door {
     /// Everything that the node counts; complete when the door is made.
     pub(crate) registry: Registry,
     allow_plaintext: bool,
-    /// The registry that the mirror stands for where a request names none, as configured.
+    /// The registry that the mirror stands for where a request names none, by its canonical host.
     pub(crate) mirror_upstream: String,
     /// Metrics and details have a listener of their own.
     pub(crate) admin_apart: bool,
@@ -56,7 +57,7 @@ impl Door {
             host,
             registry,
             allow_plaintext: config.http.allow_plaintext,
-            mirror_upstream: config.mirror.upstream,
+            mirror_upstream: upstream::parse_host(&config.mirror.upstream).unwrap_or(config.mirror.upstream),
             admin_apart: !config.admin.listen.is_empty(),
             draining: AtomicBool::new(false),
             calls: Room::new(CALLS_BYTES),

@@ -9,6 +9,7 @@ mod gate;
 mod listener;
 mod live;
 pub(crate) mod multipart;
+mod ns;
 pub(crate) mod observe;
 mod origin;
 mod places;
@@ -29,6 +30,7 @@ use flotilla_base::RequestId;
 pub(crate) use body::Body;
 pub use config::{AdminConfig, DoorsConfig, HttpConfig, MirrorConfig, TlsConfig};
 pub use listener::{BindError, Bound};
+pub(crate) use ns::Ns;
 pub use origin::{InvalidHost, Origin};
 pub(crate) use server::Answer;
 pub use server::Server;
@@ -47,6 +49,8 @@ pub(crate) enum Entrance {
 /// One request, before anybody knows who sent it.
 pub(crate) struct Arrival {
     pub(crate) entrance: Entrance,
+    /// The registry that the client believes it speaks to.
+    pub(crate) ns: Ns,
     pub(crate) client: IpAddr,
     /// Nobody between the client and us can read along: TLS, or loopback.
     pub(crate) private: bool,

@@ -13,6 +13,7 @@ use flotilla_oci::ErrorCode;
 use flotilla_registry::{
     access::{PrincipalArn, Resource},
     cache_rule::Target,
+    mapping::Namespace,
 };
 use flotilla_service::{Caller, Permit, ServiceError};
 use http::{HeaderValue, Request, Response, StatusCode, header, request};
@@ -27,7 +28,7 @@ use self::{
 };
 use crate::{
     Door,
-    http::{Arrival, Body},
+    http::{Arrival, Body, Entrance, Ns},
 };
 
 pub(crate) async fn serve(door: &Door, arrival: &Arrival, request: Request<Incoming>) -> Response<Body> {
@@ -82,6 +83,7 @@ async fn route(
         region: None,
         idempotency: None,
     };
+    let namespace = namespace(door, arrival)?;
     match &endpoint {
         Endpoint::Ping | Endpoint::Token => Ok(json(&serde_json::json!({}))),
         Endpoint::Write { .. } => Err(OciError::new(
@@ -89,6 +91,10 @@ async fn route(
             ErrorCode::Unsupported,
             "this registry serves pulls; push and delete are not supported yet",
         )),
+        Endpoint::Catalog if namespace != Namespace::Own => {
+            let text = "a catalog is shown of this registry's own names only";
+            Err(OciError::new(StatusCode::NOT_FOUND, ErrorCode::Unsupported, text))
+        }
         Endpoint::Catalog => {
             let page = Page::read(&head.uri)?;
             let permit = allow(door, arrival, &caller, &endpoint, &Resource::Registry, false).await?;
@@ -99,7 +105,8 @@ async fn route(
         | Endpoint::Blob { name, .. }
         | Endpoint::BlobHead { name, .. }
         | Endpoint::Referrers { name, .. } => {
-            let target = door.services.pull.target(name);
+            let mapped = door.services.pull.map(namespace, name);
+            let target = mapped.map_err(|error| OciError::from_service(&error, &door.account_id()))?;
             arrival.record.note(|facts| facts.repository = Some(target.repository.to_string()));
             let resource = Resource::Repository(target.repository.clone());
             let permit = allow(door, arrival, &caller, &endpoint, &resource, target.origin.is_some())
@@ -112,6 +119,24 @@ async fn route(
             })
         }
     }
+}
+
+/// Whose names this request speaks. What `ns` says wins; the mirror's own entrance has a registry to stand for, and no
+/// names of ours.
+fn namespace<'a>(door: &'a Door, arrival: &'a Arrival) -> Result<Namespace<'a>, OciError> {
+    let namespace = match (&arrival.ns, arrival.entrance) {
+        (Ns::Unreadable, _) => {
+            let text = "ns is not one registry host";
+            return Err(OciError::new(StatusCode::BAD_REQUEST, ErrorCode::NameInvalid, text));
+        }
+        (Ns::Of(host), _) | (Ns::Own(host), Entrance::Mirror) => Namespace::Of(host),
+        (Ns::Absent, Entrance::Mirror) => Namespace::Of(&door.mirror_upstream),
+        (Ns::Absent | Ns::Own(_), _) => Namespace::Own,
+    };
+    if let Namespace::Of(host) = namespace {
+        arrival.record.note(|facts| facts.ns = Some(host.to_owned()));
+    }
+    Ok(namespace)
 }
 
 async fn content(

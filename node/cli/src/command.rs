@@ -3,7 +3,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::{
-    env::EnvCommand, image::ImageCommand, repository::RepositoryCommand, rule::RuleCommand, template::TemplateCommand,
+    env::EnvCommand, error::CliError, image::ImageCommand, mirror::MirrorCommand, repository::RepositoryCommand,
+    rule::RuleCommand, template::TemplateCommand,
 };
 
 /// How to reach the node, and how to answer. Every client command takes these.
@@ -13,9 +14,10 @@ pub struct ClientOptions {
     /// Node to talk to, such as http://127.0.0.1:5000
     ///
     /// Without it: FLOTILLA_ENDPOINT, AWS_ENDPOINT_URL_ECR, AWS_ENDPOINT_URL, the file ./flotilla-data/endpoint that
-    /// `flotilla dev` writes, and last http://127.0.0.1:5000.
+    /// `flotilla dev` writes, and last http://127.0.0.1:5000. `flotilla mirror` takes several, in the order in which clients
+    /// shall try them.
     #[arg(long, global = true, value_name = "URL")]
-    pub endpoint: Option<String>,
+    pub endpoint: Vec<String>,
 
     /// Region to sign for; a label to a node, and what ARNs in its answers carry
     ///
@@ -30,6 +32,18 @@ pub struct ClientOptions {
     /// Print the API's answer as JSON instead of text for people
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+impl ClientOptions {
+    /// # Errors
+    /// When there are several, which only some commands have a use for.
+    pub(crate) fn one_endpoint(&self) -> Result<Option<&str>, CliError> {
+        match self.endpoint.as_slice() {
+            [] => Ok(None),
+            [endpoint] => Ok(Some(endpoint)),
+            _ => Err(CliError::Usage("this command talks to one node: give one --endpoint".into())),
+        }
+    }
 }
 
 /// Commands that ask a node.
@@ -50,6 +64,10 @@ pub enum ClientCommand {
     /// Images
     #[command(subcommand)]
     Image(ImageCommand),
+
+    /// Make a container engine on this machine pull through nodes, without renaming an image
+    #[command(subcommand)]
+    Mirror(MirrorCommand),
 
     /// Print a password for `docker login`
     #[command(

@@ -59,7 +59,7 @@ pub(crate) async fn run(
     }
     let data = environment.path(&command.data);
     let ca_file = environment.ca_file(options.ca_file.as_deref());
-    let endpoint = wait_until_ready(options.endpoint.as_deref(), &data, ca_file.as_ref()).await?;
+    let endpoint = wait_until_ready(options.one_endpoint()?, &data, ca_file.as_ref()).await?;
     let region = environment.region(options.region.as_deref());
     let keys = data.join("credentials");
     let text = match &command.profile {
@@ -229,10 +229,10 @@ mod tests {
     async fn an_endpoint_that_was_named_goes_before_the_file() {
         let folder = Folder::new("option");
         let node = FakeNode::start(&[]).await;
-        let options = ClientOptions { endpoint: Some(node.endpoint().to_string()), ..Default::default() };
+        let options = ClientOptions { endpoint: vec![node.endpoint().to_string()], ..Default::default() };
         let report = run(&command(None), &options, &environment(&folder.0, &[])).await.unwrap();
         assert!(report.text.contains(&format!("export FLOTILLA_ENDPOINT={}", node.endpoint())));
-        let options = ClientOptions { endpoint: Some("x".into()), ..Default::default() };
+        let options = ClientOptions { endpoint: vec!["x".into()], ..Default::default() };
         assert_eq!(run(&command(None), &options, &environment(&folder.0, &[])).await.unwrap_err().code(), 2);
     }
 

@@ -1,17 +1,23 @@
+mod options;
+
 use clap::Subcommand;
 use flotilla_aws::{
+    Operation,
     ecr::{
         CreatePullThroughCacheRule, CreatePullThroughCacheRuleInput, DeletePullThroughCacheRule,
         DeletePullThroughCacheRuleInput, DescribePullThroughCacheRules, DescribePullThroughCacheRulesInput,
-        DescribePullThroughCacheRulesOutput, ValidatePullThroughCacheRule, ValidatePullThroughCacheRuleInput,
+        ValidatePullThroughCacheRule, ValidatePullThroughCacheRuleInput,
     },
     flotilla::{
-        CheckImageReference, CheckImageReferenceInput, CheckImageReferenceOutput, PutCacheRuleOptions,
-        PutCacheRuleOptionsInput, RefreshImage, RefreshImageInput, RefreshImageOutput, RefreshOutcome,
+        CheckImageReference, CheckImageReferenceInput, CheckImageReferenceOutput, PutCacheRuleOptions, RefreshImage,
+        RefreshImageInput, RefreshImageOutput, RefreshOutcome,
     },
 };
 use flotilla_base::Timestamp;
 
+pub use self::options::RuleOptions;
+pub(crate) use self::options::describe;
+use self::options::{RuleView, Rules};
 use crate::{
     error::CliError,
     output::{age, facts, plain, short_digest, table, yes},
@@ -41,6 +47,7 @@ pub enum RuleCommand {
         flotilla rule add docker-hub                      # a well-known prefix needs no upstream\n  \
         flotilla rule add hub registry-1.docker.io\n  \
         flotilla rule add team quay.io --upstream-prefix our-team\n  \
+        flotilla rule add quay --mirror --deny 'secret-org/*'\n  \
         flotilla rule add ROOT registry-1.docker.io       # every name no other rule covers\n\n\
         Well-known prefixes: chainguard, docker-hub, ecr-public, gcr, ghcr, gitlab, k8s, lscr, mcr, nvcr, quay, redhat.")]
     Add {
@@ -54,14 +61,23 @@ pub enum RuleCommand {
         /// Secret with the credential to sign in upstream with
         #[arg(long, value_name = "ARN")]
         credential_arn: Option<String>,
+        #[command(flatten)]
+        options: RuleOptions,
     },
     /// List the rules
     List,
+    /// Show one rule with its options
+    Show { prefix: String },
     /// Show which rule, upstream name and template a pull of NAME would use
-    #[command(after_long_help = "Example:\n  flotilla rule check docker-hub/library/nginx:latest")]
+    #[command(after_long_help = "Examples:\n  \
+        flotilla rule check docker-hub/library/nginx:latest\n  \
+        flotilla rule check nginx --ns docker.io            # as a mirror's client asks for docker.io/nginx")]
     Check {
         /// Name as a client pulls it; host, tag and digest may be part of it
         name: String,
+        /// The registry that a mirror's client means, as containerd sends it
+        #[arg(long, value_name = "HOST")]
+        ns: Option<String>,
     },
     /// Remove a rule; what was cached through it stays and keeps serving
     Remove { prefix: String },
@@ -75,12 +91,18 @@ pub enum RuleCommand {
         reference: String,
     },
     /// Change how a rule works
-    #[command(after_long_help = "Example:\n  flotilla rule set docker-hub --revalidate-after 3600")]
+    #[command(after_long_help = "Examples:\n  \
+        flotilla rule set docker-hub --revalidate-after 3600\n  \
+        flotilla rule set docker-hub --mirror=false\n  \
+        flotilla rule set quay --allow 'our-org/*' --allow 'prometheus/*'\n  \
+        flotilla rule set quay --no-allow                   # everything again")]
     Set {
         prefix: String,
+        #[command(flatten)]
+        options: RuleOptions,
         /// Age at which a held tag is checked against the upstream again
         #[arg(long, value_name = "SECONDS")]
-        revalidate_after: u64,
+        revalidate_after: Option<u64>,
     },
     /// Contact a rule's upstream and sign in there
     Validate { prefix: String },
@@ -90,7 +112,13 @@ paged!(DescribePullThroughCacheRules, pull_through_cache_rules);
 
 pub(crate) async fn run(command: RuleCommand, session: &Session) -> Result<Report, CliError> {
     match command {
-        RuleCommand::Add { prefix, upstream, upstream_prefix, credential_arn } => {
+        RuleCommand::Add { prefix, upstream, upstream_prefix, credential_arn, options } => {
+            let wanted = options.input(&prefix, None);
+            if let Some(wanted) = &wanted {
+                // Before there is a rule: one without its filters would fetch what they are to keep away.
+                PutCacheRuleOptions::check(wanted)?;
+            }
+            let unfiltered = credential_arn.is_some() && options.allow.is_empty();
             let input = CreatePullThroughCacheRuleInput {
                 upstream_registry_url: upstream_of(&prefix, upstream.as_deref())?,
                 ecr_repository_prefix: prefix,
@@ -99,7 +127,10 @@ pub(crate) async fn run(command: RuleCommand, session: &Session) -> Result<Repor
                 ..Default::default()
             };
             let rule = session.call::<CreatePullThroughCacheRule>(&input).await?;
-            Ok(session.report(&rule, || {
+            if let Some(wanted) = wanted {
+                options::set(session, &wanted).await?;
+            }
+            let mut report = session.report(&rule, || {
                 let prefix = plain(rule.ecr_repository_prefix.trim_end_matches('/'));
                 let pull = if prefix == "ROOT" { "NAME".to_owned() } else { format!("{prefix}/NAME") };
                 format!(
@@ -107,15 +138,34 @@ pub(crate) async fn run(command: RuleCommand, session: &Session) -> Result<Repor
                     plain(&rule.upstream_registry_url),
                     session.client.endpoint().authority(),
                 )
-            }))
+            });
+            if unfiltered {
+                let text =
+                    "everything that the credential can read is fetched for whoever may pull; --allow narrows it";
+                report.notes.push(text.to_owned());
+            }
+            Ok(report)
         }
         RuleCommand::List => {
             let input = DescribePullThroughCacheRulesInput::default();
             let rules = session.call_all::<DescribePullThroughCacheRules>(input).await?;
+            let rules = Rules { rules, options: describe(session, None).await? };
             Ok(session.report(&rules, || list(&rules, session.now)))
         }
-        RuleCommand::Check { name } => {
-            let found = session.call::<CheckImageReference>(&CheckImageReferenceInput { name }).await?;
+        RuleCommand::Show { prefix } => {
+            let input = DescribePullThroughCacheRulesInput {
+                ecr_repository_prefixes: Some(vec![prefix.clone()]),
+                ..Default::default()
+            };
+            let rules = session.call::<DescribePullThroughCacheRules>(&input).await?;
+            let view = RuleView {
+                rule: rules.pull_through_cache_rules.into_iter().next().unwrap_or_default(),
+                options: describe(session, Some(prefix)).await?.into_iter().next().unwrap_or_default(),
+            };
+            Ok(session.report(&view, || view.text(session.now)))
+        }
+        RuleCommand::Check { name, ns } => {
+            let found = session.call::<CheckImageReference>(&CheckImageReferenceInput { name, ns }).await?;
             Ok(session.report(&found, || explain(&found)))
         }
         RuleCommand::Remove { prefix } => {
@@ -138,15 +188,12 @@ pub(crate) async fn run(command: RuleCommand, session: &Session) -> Result<Repor
             }
             Ok(report)
         }
-        RuleCommand::Set { prefix, revalidate_after } => {
-            let input = PutCacheRuleOptionsInput {
-                ecr_repository_prefix: prefix,
-                revalidate_after_seconds: Some(revalidate_after),
+        RuleCommand::Set { prefix, options, revalidate_after } => {
+            let Some(input) = options.input(&prefix, revalidate_after) else {
+                return Err(CliError::Usage("nothing to set: see `flotilla rule set --help`".into()));
             };
-            let set = session.call::<PutCacheRuleOptions>(&input).await?;
-            Ok(session.report(&set, || {
-                format!("{} checks its tags every {revalidate_after} s\n", plain(&set.ecr_repository_prefix))
-            }))
+            let set = options::set(session, &input).await?;
+            Ok(session.report(&set, || options::text(&set)))
         }
         RuleCommand::Validate { prefix } => {
             let input = ValidatePullThroughCacheRuleInput { ecr_repository_prefix: prefix, registry_id: None };
@@ -193,21 +240,26 @@ fn refresh_input(reference: &str, authority: &str) -> Result<RefreshImageInput, 
     Ok(RefreshImageInput { repository_name: repository_name.to_owned(), image_tag })
 }
 
-fn list(rules: &DescribePullThroughCacheRulesOutput, now: Timestamp) -> String {
-    let header = ["PREFIX", "UPSTREAM", "UPSTREAM PREFIX", "CREDENTIAL", "AGE"];
+fn list(rules: &Rules, now: Timestamp) -> String {
+    let header = ["PREFIX", "UPSTREAM", "UPSTREAM PREFIX", "CREDENTIAL", "OPTIONS", "AGE"];
     table(
         header,
-        rules.pull_through_cache_rules.iter().map(|rule| {
+        rules.rules.pull_through_cache_rules.iter().map(|rule| {
             [
                 rule.ecr_repository_prefix.clone(),
                 rule.upstream_registry_url.clone(),
                 rule.upstream_repository_prefix.clone().unwrap_or_else(|| "-".into()),
-                // The secret's name says more than the ARN around it.
-                rule.credential_arn.as_deref().and_then(|arn| arn.rsplit(':').next()).unwrap_or("-").to_owned(),
+                secret_name(rule.credential_arn.as_deref()).unwrap_or("-").to_owned(),
+                rules.words(&rule.ecr_repository_prefix),
                 age(rule.created_at, now),
             ]
         }),
     )
+}
+
+/// The secret's name says more than the ARN around it.
+fn secret_name(arn: Option<&str>) -> Option<&str> {
+    arn.and_then(|arn| arn.rsplit(':').next())
 }
 
 fn explain(found: &CheckImageReferenceOutput) -> String {
@@ -222,6 +274,7 @@ fn explain(found: &CheckImageReferenceOutput) -> String {
         ("exists", Some(yes(found.repository_exists))),
         ("rule", Some(rule)),
         ("upstream", upstream),
+        ("filtered", found.filtered.then(|| "yes: it is never fetched, only served where it is held".into())),
         ("template", found.template_prefix.clone()),
     ]);
     for note in &found.notes {
@@ -298,14 +351,20 @@ mod tests {
             {"ecrRepositoryPrefix": "docker-hub", "upstreamRegistryUrl": "registry-1.docker.io", "createdAt": 9e12},
             {"ecrRepositoryPrefix": "t", "upstreamRegistryUrl": "quay.io", "upstreamRepositoryPrefix": "team", "createdAt": 9e12,
              "credentialArn": "arn:aws:secretsmanager:us-east-1:012345678910:secret:ecr-pullthroughcache/q"}]}"#;
-        let node = FakeNode::start(&[(200, reply)]).await;
+        let options =
+            r#"{"cacheRuleOptions": [{"ecrRepositoryPrefix": "docker-hub", "mirror": true, "deny": ["x/*"]}]}"#;
+        let node = FakeNode::start(&[(200, reply), (200, options), (200, reply), (200, options)]).await;
         let report = execute_line(&node, &["rule", "list"]).await.unwrap();
         assert_eq!(
             report.text,
-            "PREFIX      UPSTREAM              UPSTREAM PREFIX  CREDENTIAL              AGE\n\
-             docker-hub  registry-1.docker.io  -                -                       0s\n\
-             t           quay.io               team             ecr-pullthroughcache/q  0s\n"
+            "PREFIX      UPSTREAM              UPSTREAM PREFIX  CREDENTIAL              OPTIONS        AGE\n\
+             docker-hub  registry-1.docker.io  -                -                       mirror,filter  0s\n\
+             t           quay.io               team             ecr-pullthroughcache/q  -              0s\n"
         );
+        let report = execute_line(&node, &["rule", "list", "--json"]).await.unwrap();
+        let shown: serde_json::Value = serde_json::from_str(&report.text).unwrap();
+        assert_eq!(shown["cacheRuleOptions"][0]["mirror"], true);
+        assert_eq!(shown["pullThroughCacheRules"][1]["ecrRepositoryPrefix"], "t");
     }
 
     #[tokio::test]

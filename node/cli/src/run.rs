@@ -14,7 +14,7 @@ use crate::{
     command::{ClientCommand, ClientOptions},
     env,
     error::CliError,
-    image, login, output, repository, rule,
+    image, login, mirror, output, repository, rule,
     settings::{self, Environment, Source},
     status, template,
 };
@@ -82,6 +82,7 @@ pub(crate) async fn execute(
         ClientCommand::Template(command) => template::run(command, &session()?, environment).await,
         ClientCommand::Repository(command) => repository::run(command, &session()?).await,
         ClientCommand::Image(command) => image::run(command, &session()?).await,
+        ClientCommand::Mirror(command) => mirror::run(&command, options, environment).await,
         ClientCommand::LoginPassword => login::run(&session()?).await,
         ClientCommand::Status => status::run(&session()?).await,
         // Needs no keys: it is what tells a shell where they are.
@@ -99,7 +100,16 @@ pub(crate) struct Session {
 
 impl Session {
     fn new(options: &ClientOptions, environment: &Environment) -> Result<Self, CliError> {
-        let endpoint = settings::find_endpoint(options.endpoint.as_deref(), environment)?;
+        Self::with(options.one_endpoint()?, options, environment)
+    }
+
+    /// With the node at `endpoint`, or the one that the environment names.
+    pub(crate) fn with(
+        endpoint: Option<&str>,
+        options: &ClientOptions,
+        environment: &Environment,
+    ) -> Result<Self, CliError> {
+        let endpoint = settings::find_endpoint(endpoint, environment)?;
         let found = settings::find_credentials(environment)?;
         let ca_file = environment.ca_file(options.ca_file.as_deref());
         let region = environment.region(options.region.as_deref());
@@ -147,7 +157,7 @@ impl Session {
     }
 }
 
-fn json<T: Serialize>(output: &T) -> String {
+pub(crate) fn json<T: Serialize>(output: &T) -> String {
     serde_json::to_string_pretty(output).expect("shapes have string keys only and their Serialize does not fail") + "\n"
 }
 

@@ -45,8 +45,12 @@ impl Endpoint {
     }
 
     pub(crate) fn with_path(&self, path: &'static str) -> Uri {
+        self.with_target(uri::PathAndQuery::from_static(path))
+    }
+
+    pub(crate) fn with_target(&self, target: uri::PathAndQuery) -> Uri {
         let mut parts = Uri::clone(&self.0).into_parts();
-        parts.path_and_query = Some(uri::PathAndQuery::from_static(path));
+        parts.path_and_query = Some(target);
         Uri::from_parts(parts).expect("scheme, authority and path are there")
     }
 }

@@ -14,7 +14,7 @@ use flotilla_registry::{
     upstream,
 };
 use flotilla_runtime::{Disk, Host, RealDisk};
-use flotilla_service::{Caller, NewCacheRule, ServiceError, Services};
+use flotilla_service::{CacheRuleOptionsUpdate, Caller, NewCacheRule, ServiceError, Services};
 use flotilla_upstream::HostConfig;
 
 use crate::{
@@ -134,7 +134,10 @@ async fn create(host: &Host, services: &Services, prefix: &str, upstream_host: &
         revalidate_after: None,
         is_default: true,
     };
-    services.rules.create(permit, rule).await.map(|_| ())
+    let rule = services.rules.create(permit, rule).await?;
+    // One for each host, so that a mirror's client finds it.
+    let options = CacheRuleOptionsUpdate { mirror: Some(true), ..CacheRuleOptionsUpdate::default() };
+    services.rules.update_options(permit, &rule.prefix, options).await.map(|_| ())
 }
 
 #[expect(clippy::print_stdout, reason = "what the newcomer reads first, and the line that scripts wait for")]

@@ -6,7 +6,7 @@ use flotilla_base::Timestamp;
 use flotilla_oci::Name;
 use serde::{Deserialize, Serialize};
 
-use crate::{Glob, Prefix, upstream};
+use crate::{Glob, Prefix, mapping::Mirrors, upstream};
 
 /// A rule as the operator made it. What was sent is kept beside what it means: replies echo it letter for letter, or
 /// Terraform replaces the rule at each apply (`requirements.md` A).
@@ -42,7 +42,7 @@ pub struct CacheRuleOptions {
     pub mirror: bool,
     /// Anonymous callers may use it although it has a credential.
     pub anonymous_allowed: bool,
-    /// Names at the upstream, without the rule's own upstream prefix; none means all.
+    /// Whole names at the upstream, `library/nginx` for Docker Hub's `nginx`; none means all.
     pub allow: Vec<Glob>,
     /// Wins over `allow`.
     pub deny: Vec<Glob>,
@@ -71,21 +71,25 @@ pub struct Origin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub repository: Name,
-    /// `None` when no rule covers the repository: only what is here can be served.
+    /// `None` when no rule covers the repository, or its rule does not let the name through: only what is here can be
+    /// served, and nobody who holds a target can ask upstream for it.
     pub origin: Option<Origin>,
+    /// The rule that covers the repository and keeps its name from the upstream.
+    pub filtered_by: Option<Prefix>,
 }
 
 /// Every rule, by prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CacheRules {
-    rules: BTreeMap<Prefix, CacheRule>,
+    pub(crate) rules: BTreeMap<Prefix, CacheRule>,
     options: BTreeMap<Prefix, CacheRuleOptions>,
+    pub(crate) mirrors: Mirrors,
 }
 
 impl FromIterator<CacheRule> for CacheRules {
     fn from_iter<I: IntoIterator<Item = CacheRule>>(rules: I) -> Self {
         let rules = rules.into_iter().map(|rule| (rule.prefix.clone(), rule)).collect();
-        Self { rules, options: BTreeMap::new() }
+        Self { rules, options: BTreeMap::new(), mirrors: Mirrors::default() }
     }
 }
 
@@ -97,7 +101,10 @@ impl CacheRules {
     /// Together with what [`CacheRules::options`] says.
     #[must_use]
     pub fn with_options(self, options: impl IntoIterator<Item = (Prefix, CacheRuleOptions)>) -> Self {
-        Self { options: options.into_iter().collect(), ..self }
+        let options: BTreeMap<_, _> = options.into_iter().collect();
+        let is_mirror = |rule: &&CacheRule| options.get(&rule.prefix).is_some_and(|options| options.mirror);
+        let mirrors = self.rules.values().filter(is_mirror).collect();
+        Self { options, mirrors, ..self }
     }
 
     /// The default where none were set.
@@ -112,17 +119,22 @@ impl CacheRules {
     /// Maps a repository to its upstream: the longest prefix that covers it wins, `ROOT` is last. Docker Hub's one-part
     /// names get their `library/`; the repository keeps the name that was asked.
     pub fn resolve(&self, repository: &Name) -> Target {
-        let origin = self.covering(repository).and_then(|(rule, rest)| {
-            let name = match &rule.upstream_prefix {
-                Some(prefix) => format!("{prefix}/{rest}"),
-                None if upstream::is_docker_hub(&rule.upstream_host) && !rest.contains('/') => {
-                    format!("library/{rest}")
-                }
-                None => rest.to_owned(),
-            };
-            Some(Origin { rule: rule.prefix.clone(), name: name.parse().ok()? })
-        });
-        Target { repository: repository.clone(), origin }
+        match self.origin_of(repository) {
+            Some(origin) if !self.options(&origin.rule).admits(&origin.name) => {
+                Target { repository: repository.clone(), origin: None, filtered_by: Some(origin.rule) }
+            }
+            origin => Target { repository: repository.clone(), origin, filtered_by: None },
+        }
+    }
+
+    /// Where a repository comes from, whether its rule lets the name through or not.
+    pub fn origin_of(&self, repository: &Name) -> Option<Origin> {
+        let (rule, rest) = self.covering(repository)?;
+        let name = match &rule.upstream_prefix {
+            Some(prefix) => format!("{prefix}/{rest}"),
+            None => upstream::full_name(&rule.upstream_host, rest).into_owned(),
+        };
+        Some(Origin { rule: rule.prefix.clone(), name: name.parse().ok()? })
     }
 
     fn covering<'a>(&self, repository: &'a Name) -> Option<(&CacheRule, &'a str)> {
@@ -186,6 +198,32 @@ pub(crate) mod tests {
             let origin = target.origin.unwrap();
             assert_eq!((origin.rule.as_str(), origin.name.as_str()), (prefix, upstream_name), "{name}");
             assert_eq!(target.repository.as_str(), name);
+        }
+    }
+
+    #[test]
+    fn a_name_that_its_rule_does_not_admit_has_no_origin() {
+        let glob = |text: &str| Glob(text.to_owned());
+        let options = CacheRuleOptions {
+            allow: vec![glob("library/*"), glob("team/*")],
+            deny: vec![glob("team/secret*")],
+            ..CacheRuleOptions::default()
+        };
+        let rules: CacheRules = [rule("dh", "registry-1.docker.io", None), rule("dh/x", "quay.io", None)]
+            .into_iter()
+            .collect::<CacheRules>()
+            .with_options([("dh".parse().unwrap(), options)]);
+        for (name, admitted) in [
+            ("dh/nginx", true),
+            ("dh/library/nginx", true),
+            ("dh/team/app", true),
+            ("dh/team/secret-app", false),
+            ("dh/other/app", false),
+            ("dh/x/other/app", true),
+        ] {
+            let target = rules.resolve(&name.parse().unwrap());
+            assert_eq!(target.origin.is_some(), admitted, "{name}");
+            assert_eq!(target.filtered_by.as_ref().map(Prefix::as_str), (!admitted).then_some("dh"), "{name}");
         }
     }
 

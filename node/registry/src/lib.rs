@@ -5,6 +5,7 @@ pub mod access;
 pub mod cache_rule;
 mod glob;
 pub mod image;
+pub mod mapping;
 mod node;
 mod prefix;
 mod refusal;

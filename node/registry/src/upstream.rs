@@ -1,6 +1,8 @@
 //! Which upstreams there are: AWS's table, the hosts that are allowed beside it, and how an upstream URL is read
 //! (`ecr-api.md` §0 and §5.1).
 
+use std::borrow::Cow;
+
 use flotilla_oci::Name;
 
 /// A registry that AWS names.
@@ -57,12 +59,23 @@ pub fn is_docker_hub(host: &str) -> bool {
     host == DOCKER_HUB
 }
 
+/// How `host` itself calls what its users call `name`: Docker Hub's one-part names are below `library/`.
+pub fn full_name<'a>(host: &str, name: &'a str) -> Cow<'a, str> {
+    if is_docker_hub(host) && !name.contains('/') { format!("library/{name}").into() } else { name.into() }
+}
+
 /// Docker Hub's other spellings become the one that answers; everything else stays.
 pub fn canonical_host(host: &str) -> &str {
     match host {
         "docker.io" | "index.docker.io" => DOCKER_HUB,
         other => other,
     }
+}
+
+/// Reads `host[:port]`, in any spelling, as the host that answers for it.
+pub fn parse_host(text: &str) -> Option<String> {
+    let host = text.to_ascii_lowercase();
+    is_host(&host).then(|| canonical_host(&host).to_owned())
 }
 
 /// Reads `host[:port][/path]`, with `https://` or `http://` before it where the operator wrote one.

@@ -4,8 +4,9 @@ use flotilla_base::store::StoreError;
 use flotilla_consensus::ProposeError;
 use flotilla_oci::{Digest, Name, Reference};
 use flotilla_registry::{
-    Refusal,
+    Prefix, Refusal,
     access::{Action, Resource},
+    mapping::Unmapped,
 };
 use flotilla_transfer::{OriginError, TransferError};
 use flotilla_upstream::UpstreamError;
@@ -29,6 +30,11 @@ pub enum ServiceError {
     UnsupportedUpstream(String),
     #[error("secret '{0}' does not exist")]
     NoSecret(String),
+    /// It is not here, and the rule that covers its repository lets its name not through to the upstream.
+    #[error("cache rule '{rule}' does not let repository '{repository}' through")]
+    Filtered { repository: Name, rule: Prefix },
+    #[error(transparent)]
+    Unmapped(#[from] Unmapped),
     /// Too much at once; the same call later succeeds.
     #[error("busy, retry")]
     Busy { retry_after: Option<Duration> },

@@ -29,6 +29,6 @@ pub use images::{HeldImage, ImageFilter, ImageView, Images};
 pub use parts::{NodeIdentity, Parts};
 pub use pull::{Freshness, Pull, PullConfig, Refreshed, ServedBlob, ServedManifest, Source, Validation};
 pub use repositories::{NewRepository, Repositories};
-pub use rules::{Check, NewCacheRule, Rules, RulesConfig};
+pub use rules::{CacheRuleOptionsUpdate, Check, NewCacheRule, Rules, RulesConfig};
 pub use services::{Services, ServicesConfig};
 pub use templates::Templates;

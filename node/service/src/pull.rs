@@ -25,7 +25,11 @@ use std::{
 use bytes::Bytes;
 use flotilla_base::ByteLen;
 use flotilla_oci::{Digest, MediaType, Name, Reference, Tag};
-use flotilla_registry::{Refusal, cache_rule::Target};
+use flotilla_registry::{
+    Prefix, Refusal,
+    cache_rule::Target,
+    mapping::{Namespace, Unmapped},
+};
 use flotilla_runtime::{Host, Published, Recent, SingleFlight};
 use flotilla_state::View;
 use flotilla_transfer::{Blob, LeaseKey, Origins, Transfer};
@@ -46,6 +50,10 @@ use crate::{Parts, Permit, ServiceError, proposer::Proposer};
 
 /// Absences, proofs and lengths that are remembered, each; one that is forgotten is asked for again.
 const REMEMBERED: usize = 16_384;
+
+/// Hosts whose names lead nowhere by a fault of the rules: said once in this time, not with every pull of a fleet.
+const MISMAPPED: usize = 256;
+const MISMAPPED_SAID: Duration = Duration::from_secs(60);
 
 /// How long the end of a node waits for links: a blob that is whole needs a sync of the disk and a proposal.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -99,6 +107,7 @@ pub struct Pull {
     /// Links that wait for their blob to be sealed, or for their record.
     linking: watch::Sender<usize>,
     usage: Usage,
+    mismapped: Recent<String, ()>,
     /// Said once per outage of the replicated state.
     keeps_nothing: AtomicBool,
     metrics: Metrics,
@@ -191,6 +200,7 @@ impl Pull {
             checks: Checks::default(),
             linking: watch::Sender::new(0),
             usage: Usage::default(),
+            mismapped: Recent::new(MISMAPPED),
             keeps_nothing: AtomicBool::new(false),
             metrics: Metrics::register(registry, per_repository),
         });
@@ -230,16 +240,56 @@ impl Pull {
         self.metrics.denied(kind);
     }
 
-    /// Maps a name to exactly one repository. The only function that does; no handler sees the raw name afterwards.
+    /// What one of our own repositories is and where it comes from.
     pub fn target(&self, name: &Name) -> Target {
         self.view.load().rules.resolve(name)
     }
 
-    /// Where nothing can come from anywhere, a repository that does not exist is what is missing.
+    /// Maps what a client asked for to exactly one repository. The only function that does; no handler sees the raw name
+    /// afterwards.
+    ///
+    /// # Errors
+    /// `Unmapped`, at once and without asking anybody. What only who made the rules can change is warned of.
+    pub fn map(&self, namespace: Namespace<'_>, name: &Name) -> Result<Target, ServiceError> {
+        let view = self.view.load();
+        let mapped = view.rules.map(namespace, name);
+        let mapped = match (namespace, mapped) {
+            (Namespace::Of(host), Ok(target)) => {
+                let held = view.tables().repository(&target.repository)?;
+                let created_here = held.is_some_and(|repository| repository.cached_by.is_none());
+                match target.rule().filter(|_| created_here).cloned() {
+                    Some(rule) => Err(Unmapped::CreatedHere {
+                        host: host.to_owned(),
+                        name: name.to_string(),
+                        repository: target.repository.to_string(),
+                        rule,
+                    }),
+                    None => Ok(target),
+                }
+            }
+            (_, mapped) => mapped,
+        };
+        mapped.map_err(|unmapped| {
+            if let Unmapped::Ambiguous { host, .. }
+            | Unmapped::Shadowed { host, .. }
+            | Unmapped::CreatedHere { host, .. } = &unmapped
+                && self.mismapped.get(host.as_str()).is_none()
+            {
+                self.mismapped.put(host.clone(), (), MISMAPPED_SAID);
+                tracing::warn!(%unmapped, "a mirrored name leads to no repository");
+            }
+            unmapped.into()
+        })
+    }
+
+    /// Where a rule keeps the name from its upstream, that is why it is missing; where nothing can come from anywhere, a repository that does not exist is what is missing.
     fn missing(&self, target: &Target, absence: ServiceError) -> ServiceError {
         let is_absence = matches!(absence, ServiceError::NoManifest { .. } | ServiceError::NoBlob { .. });
         if !is_absence || target.origin.is_some() {
             return absence;
+        }
+        if let Some(rule) = &target.filtered_by {
+            return filtered(target, rule);
         }
         match self.view.load().tables().repository(&target.repository) {
             Ok(None) => Refusal::NoRepository(target.repository.clone()).into(),
@@ -319,4 +369,9 @@ impl Pull {
     ) -> Result<Vec<Refreshed>, ServiceError> {
         self.refresh_tags(target, tag).await
     }
+}
+
+/// Not here, and upstream may not be asked.
+fn filtered(target: &Target, rule: &Prefix) -> ServiceError {
+    ServiceError::Filtered { repository: target.repository.clone(), rule: rule.clone() }
 }

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use flotilla_base::Timestamp;
 use flotilla_oci::Name;
 use flotilla_registry::{
-    Prefix, Refusal,
-    cache_rule::{CacheRule, Origin},
+    Glob, Prefix, Refusal,
+    cache_rule::{CacheRule, CacheRuleOptions, Origin},
+    mapping::Namespace,
     template::Scenario,
     upstream,
 };
@@ -39,12 +40,24 @@ pub struct NewCacheRule {
     pub is_default: bool,
 }
 
+/// What of a rule's options shall change; `None` leaves a member as it is.
+#[derive(Clone, Debug, Default)]
+pub struct CacheRuleOptionsUpdate {
+    pub mirror: Option<bool>,
+    pub anonymous_allowed: Option<bool>,
+    pub allow: Option<Vec<Glob>>,
+    pub deny: Option<Vec<Glob>>,
+    pub revalidate_after: Option<Duration>,
+}
+
 /// What a name would mean.
 #[derive(Clone, Debug)]
 pub struct Check {
     pub repository: Name,
     pub rule: Option<CacheRule>,
     pub upstream_name: Option<Name>,
+    /// The rule does not let the name through: what is held is served, and nothing else.
+    pub filtered: bool,
     pub template: Option<Prefix>,
     pub repository_exists: bool,
     pub notes: Vec<String>,
@@ -117,6 +130,45 @@ impl Rules {
         }
     }
 
+    /// With the options that the rule has now.
+    pub fn with_options(&self, _: Permit<'_>, rules: Vec<CacheRule>) -> Vec<(CacheRule, CacheRuleOptions)> {
+        let view = self.view.load();
+        let paired = |rule: CacheRule| {
+            let options = view.rules.options(&rule.prefix).clone();
+            (rule, options)
+        };
+        rules.into_iter().map(paired).collect()
+    }
+
+    /// # Errors
+    /// `Refused(NoRule)`.
+    pub async fn update_options(
+        &self,
+        permit: Permit<'_>,
+        prefix: &Prefix,
+        update: CacheRuleOptionsUpdate,
+    ) -> Result<(CacheRule, CacheRuleOptions), ServiceError> {
+        let mut rule = self.get(prefix).await?;
+        if update.revalidate_after.is_some() {
+            rule = self.update(permit, prefix, None, None, update.revalidate_after).await?;
+        }
+        let held = self.view.load().rules.options(prefix).clone();
+        let options = CacheRuleOptions {
+            mirror: update.mirror.unwrap_or(held.mirror),
+            anonymous_allowed: update.anonymous_allowed.unwrap_or(held.anonymous_allowed),
+            allow: update.allow.unwrap_or_else(|| held.allow.clone()),
+            deny: update.deny.unwrap_or_else(|| held.deny.clone()),
+        };
+        if options != held {
+            let op = Op::PutCacheRuleOptions { prefix: prefix.clone(), options: Box::new(options.clone()) };
+            rule = match self.proposer.propose(permit, op).await? {
+                Outcome::Rule(rule) => *rule,
+                _ => return Err(ServiceError::Unexpected("PutCacheRuleOptions")),
+            };
+        }
+        Ok((rule, options))
+    }
+
     /// Cached repositories and images stay and are served; there is no more upstream traffic for them.
     ///
     /// # Errors
@@ -153,12 +205,14 @@ impl Rules {
     /// What `name` means, without asking anybody.
     ///
     /// # Errors
-    /// When the state cannot be read.
-    pub fn check(&self, _: Permit<'_>, name: &Name) -> Result<Check, ServiceError> {
+    /// `Unmapped`, and when the state cannot be read.
+    pub fn check(&self, _: Permit<'_>, namespace: Namespace<'_>, name: &Name) -> Result<Check, ServiceError> {
         let view = self.view.load();
-        let target = view.rules.resolve(name);
-        let rule = target.origin.as_ref().and_then(|origin| view.rules.get(&origin.rule)).cloned();
-        let upstream_name = target.origin.map(|origin| origin.name);
+        let target = view.rules.map(namespace, name)?;
+        let name = &target.repository;
+        let origin = view.rules.origin_of(name);
+        let rule = origin.as_ref().and_then(|origin| view.rules.get(&origin.rule)).cloned();
+        let upstream_name = origin.map(|origin| origin.name);
         let template =
             view.templates.covering(name, Scenario::PullThroughCache).map(|template| template.prefix.clone());
         let mut notes = Vec::new();
@@ -173,8 +227,16 @@ impl Rules {
         } else {
             notes.push("no cache rule covers this name: only what is here is served".to_owned());
         }
-        let repository_exists = view.tables().repository(name)?.is_some();
-        Ok(Check { repository: target.repository, rule, upstream_name, template, repository_exists, notes })
+        let filtered = target.filtered_by.is_some();
+        if filtered {
+            notes.push("the rule's filters keep this name from the upstream: only what is here is served".to_owned());
+        }
+        let repository = view.tables().repository(name)?;
+        if namespace != Namespace::Own && repository.as_ref().is_some_and(|repository| repository.cached_by.is_none()) {
+            notes.push(format!("'{name}' was created here, not by its rule: clients of a mirror do not see it"));
+        }
+        let repository_exists = repository.is_some();
+        Ok(Check { repository: target.repository, rule, upstream_name, filtered, template, repository_exists, notes })
     }
 
     /// One rule; "no" only after a barrier.

@@ -68,6 +68,11 @@ impl AwsError {
                 no_image(repository.as_str(), digest.as_deref(), tag.as_deref(), account_id)
             }
             E::NoBlob { repository, digest } => no_blob(repository, digest, account_id),
+            E::Filtered { repository, .. } => Self::new(
+                ErrorCode::UNABLE_TO_GET_UPSTREAM_IMAGE,
+                format!("The filters of its cache rule keep '{repository}' from the upstream registry"),
+            ),
+            E::Unmapped(unmapped) => InvalidParameter::new("ns", unmapped.to_string()).into(),
             E::UnsupportedUpstream(url) => Self::new(
                 ErrorCode::UNSUPPORTED_UPSTREAM_REGISTRY,
                 format!(

@@ -1,21 +1,22 @@
 //! The cluster's own operations.
 
-use std::time::Duration;
-
 use flotilla_aws::{
     flotilla::{
         CheckImageReference, CheckImageReferenceInput, CheckImageReferenceOutput, Counts, GetStatus, GetStatusInput,
-        GetStatusOutput, PutCacheRuleOptions, PutCacheRuleOptionsInput, PutCacheRuleOptionsOutput, RaftStatus,
-        RefreshImage, RefreshImageInput, RefreshImageOutput, RefreshOutcome, RefreshedImage, StorageStatus,
-        UpstreamStatus,
+        GetStatusOutput, RaftStatus, RefreshImage, RefreshImageInput, RefreshImageOutput, RefreshOutcome,
+        RefreshedImage, StorageStatus, UpstreamStatus,
     },
     validate::InvalidParameter,
 };
 use flotilla_oci::Tag;
-use flotilla_registry::access::{Action, Resource};
+use flotilla_registry::{
+    access::{Action, Resource},
+    mapping::Namespace,
+    upstream,
+};
 use flotilla_service::{Refreshed, Validation};
 
-use super::{Call, Failure, Handle, repository, repository_resource, shapes::prefix};
+use super::{Call, Failure, Handle, repository, repository_resource};
 
 impl Handle for GetStatus {
     const ACTION: Action = Action("flotilla:GetStatus");
@@ -110,13 +111,20 @@ impl Handle for CheckImageReference {
 
     async fn handle(call: Call<'_>, input: CheckImageReferenceInput) -> Result<CheckImageReferenceOutput, Failure> {
         let name = repository("name", bare_name(&input.name))?;
-        let check = call.services().rules.check(call.permit, &name)?;
+        let ns = input.ns.as_deref().map(|ns| {
+            let not_a_host = || InvalidParameter::new("ns", "must be a registry host with an optional port");
+            upstream::parse_host(ns).ok_or_else(not_a_host)
+        });
+        let ns = ns.transpose()?;
+        let namespace = ns.as_deref().map_or(Namespace::Own, Namespace::Of);
+        let check = call.services().rules.check(call.permit, namespace, &name)?;
         let rule = check.rule.as_ref();
         Ok(CheckImageReferenceOutput {
             repository_name: check.repository.to_string(),
             ecr_repository_prefix: rule.map(|rule| rule.prefix.to_string()),
             upstream_host: rule.map(|rule| rule.upstream_host.clone()),
             upstream_name: check.upstream_name.map(|name| name.to_string()),
+            filtered: check.filtered,
             template_prefix: check.template.map(|prefix| prefix.to_string()),
             repository_exists: check.repository_exists,
             notes: check.notes,
@@ -135,24 +143,6 @@ fn bare_name(reference: &str) -> &str {
         // docker's rule for what is a host: a dot, a port, or localhost.
         Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => rest,
         _ => name,
-    }
-}
-
-impl Handle for PutCacheRuleOptions {
-    const ACTION: Action = Action("flotilla:PutCacheRuleOptions");
-
-    fn resource(_: &PutCacheRuleOptionsInput) -> Result<Resource, InvalidParameter> {
-        Ok(Resource::Registry)
-    }
-
-    async fn handle(call: Call<'_>, input: PutCacheRuleOptionsInput) -> Result<PutCacheRuleOptionsOutput, Failure> {
-        let prefix = prefix("ecrRepositoryPrefix", &input.ecr_repository_prefix)?;
-        let after = input.revalidate_after_seconds.map(Duration::from_secs);
-        let rule = call.services().rules.update(call.permit, &prefix, None, None, after).await?;
-        Ok(PutCacheRuleOptionsOutput {
-            ecr_repository_prefix: input.ecr_repository_prefix,
-            revalidate_after_seconds: rule.revalidate_after.map(|after| after.as_secs()),
-        })
     }
 }
 

@@ -1,7 +1,7 @@
 use flotilla_aws::{
     ErrorCode, Service,
     ecr::*,
-    flotilla::{CheckImageReference, GetStatus, PutCacheRuleOptions, RefreshImage},
+    flotilla::{CheckImageReference, DescribeCacheRuleOptions, GetStatus, PutCacheRuleOptions, RefreshImage},
     json, query,
     sts::GetCallerIdentity,
 };
@@ -53,6 +53,7 @@ pub(super) static TABLE: &[Row] = &[
     row::<RefreshImage>(),
     row::<CheckImageReference>(),
     row::<PutCacheRuleOptions>(),
+    row::<DescribeCacheRuleOptions>(),
 ];
 
 impl Row {

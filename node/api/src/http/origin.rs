@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use flotilla_registry::upstream;
 use http::{HeaderMap, Uri, header, uri::Authority};
 use url::Url;
 
@@ -32,6 +33,8 @@ pub enum InvalidHost {
     PublicUrl(String),
     #[error("'{0}' in mirror.hosts is not a host with an optional port")]
     Mirror(String),
+    #[error("mirror.upstream '{0}' is not a host with an optional port")]
+    MirrorUpstream(String),
     #[error("'{0}' in allowed_hosts is not a host with an optional port")]
     Allowed(String),
 }
@@ -56,6 +59,9 @@ pub(crate) struct HostPolicy {
 
 impl HostPolicy {
     pub(crate) fn new(config: &HttpConfig, mirror: &MirrorConfig) -> Result<Self, InvalidHost> {
+        if upstream::parse_host(&mirror.upstream).is_none() {
+            return Err(InvalidHost::MirrorUpstream(mirror.upstream.clone()));
+        }
         let public = config.public_url.as_deref().map(public_origin).transpose()?;
         let mut allowed = authorities(&config.allowed_hosts, InvalidHost::Allowed)?;
         allowed.extend(public.as_ref().and_then(|public| parse_authority(&public.authority)));
@@ -107,6 +113,15 @@ impl HostPolicy {
             None => local.to_string(),
         };
         Origin { scheme, authority }
+    }
+
+    /// Whether `name`, which a client uses for a registry, is one of ours: configured, what this very request calls us, or
+    /// a loopback name with our port.
+    pub(super) fn goes_by(&self, name: &Authority, host: &Authority, local: SocketAddr) -> bool {
+        let is_host = bare_name(name).eq_ignore_ascii_case(bare_name(host)) && name.port_u16() == host.port_u16();
+        let is_loopback = bare_name(name).eq_ignore_ascii_case("localhost")
+            || address(name).is_some_and(|ip| ip.to_canonical().is_loopback());
+        lists(&self.allowed, name) || is_host || (is_loopback && name.port_u16() == Some(local.port()))
     }
 
     /// A loopback name, an address (a page cannot be served under one that is not its server's), or a listed name.

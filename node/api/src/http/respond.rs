@@ -9,6 +9,7 @@ use super::{
     forwarded::Sender,
     gate::Peer,
     live::Live,
+    ns::Ns,
     observe::{Observation, ObservedBody},
     origin::{HostPolicy, HostRefused},
     server::Shared,
@@ -76,6 +77,7 @@ pub(super) async fn respond<A: Answer>(
     let beside = peer.local.ip().to_canonical().is_loopback() && sender.client.is_loopback();
     let arrival = Arrival {
         entrance,
+        ns: Ns::read(request.uri(), &live.hosts, &host, peer.local),
         client: sender.client,
         private: sender.tls.unwrap_or(peer.tls || beside),
         request: observation.request,

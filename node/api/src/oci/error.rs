@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use flotilla_oci::ErrorCode;
-use flotilla_registry::{Refusal, access::PrincipalArn};
+use flotilla_registry::{Refusal, access::PrincipalArn, mapping::Unmapped};
 use flotilla_service::ServiceError;
 use flotilla_transfer::TransferError;
 use flotilla_upstream::{BlockReason, HttpError, UpstreamError};
@@ -97,6 +97,13 @@ impl OciError {
             E::Invalid { why, .. } => Self::new(StatusCode::BAD_REQUEST, ErrorCode::NameInvalid, why.clone()),
             E::NoManifest { .. } => no_manifest(),
             E::NoBlob { .. } => no_blob(),
+            E::Filtered { .. } => {
+                let text = "the filters of its cache rule keep this name from the upstream registry";
+                Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, text)
+                    .reason("rule-filter")
+                    .hint("the allow and deny globs of the rule say what it fetches: flotilla rule list")
+            }
+            E::Unmapped(unmapped) => from_unmapped(unmapped),
             E::Busy { retry_after } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, "too many requests, retry later")
                     .reason("busy")
@@ -189,6 +196,29 @@ fn from_refusal(refusal: &Refusal, account_id: &str) -> OciError {
         | Refusal::RobotExists(_)
         | Refusal::NoAccessKey(_)
         | Refusal::LastRootKey(_) => internal(),
+    }
+}
+
+/// Which rules there are is not for everybody: the log and `flotilla rule check` name them.
+fn from_unmapped(unmapped: &Unmapped) -> OciError {
+    let unknown = |text: String| OciError::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, text);
+    let why = |reason, error: OciError| {
+        error.reason(reason).hint("flotilla rule check NAME --ns HOST names the rules that stand in the way")
+    };
+    match unmapped {
+        Unmapped::NoRule { .. } => unknown(unmapped.to_string())
+            .reason("mirror-no-rule")
+            .hint("flotilla rule set PREFIX --mirror makes a cache rule stand in for its upstream host"),
+        Unmapped::Ambiguous { host, name, .. } => {
+            why("mirror-ambiguous", unknown(format!("more than one cache rule mirrors '{name}' of '{host}'")))
+        }
+        Unmapped::Shadowed { host, name, .. } => {
+            why("mirror-shadowed", unknown(format!("the name of '{name}' of '{host}' is taken by another cache rule")))
+        }
+        Unmapped::CreatedHere { host, name, .. } => why(
+            "mirror-created-here",
+            unknown(format!("the name of '{name}' of '{host}' is that of a repository made here")),
+        ),
     }
 }
 

@@ -64,7 +64,11 @@ async fn a_rule_lives_from_create_to_delete() {
 
     let update = named(|i: &mut UpdatePullThroughCacheRuleInput| i.ecr_repository_prefix = "hub".into());
     assert_eq!(world.call::<UpdatePullThroughCacheRule>(&update).await.unwrap().ecr_repository_prefix, "hub");
-    let options = PutCacheRuleOptionsInput { ecr_repository_prefix: "hub".into(), revalidate_after_seconds: Some(60) };
+    let options = PutCacheRuleOptionsInput {
+        ecr_repository_prefix: "hub".into(),
+        revalidate_after_seconds: Some(60),
+        ..Default::default()
+    };
     let set = world.call::<PutCacheRuleOptions>(&options).await.unwrap();
     assert_eq!(set.revalidate_after_seconds, Some(60));
 
@@ -277,7 +281,7 @@ async fn our_own_operations_tell_status_and_refresh() {
     );
     assert_eq!(refreshed[0].previous_digest, Some(old.to_string()));
 
-    let input = CheckImageReferenceInput { name: format!("{}/quay/x/y:latest", world.to) };
+    let input = CheckImageReferenceInput { name: format!("{}/quay/x/y:latest", world.to), ns: None };
     let check = world.call::<CheckImageReference>(&input).await.unwrap();
     assert_eq!((check.repository_name.as_str(), check.upstream_name.as_deref()), ("quay/x/y", Some("x/y")));
     assert!(check.repository_exists);

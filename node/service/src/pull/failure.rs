@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use flotilla_base::store::StoreError;
 use flotilla_oci::{Digest, Name, Reference};
-use flotilla_registry::Refusal;
+use flotilla_registry::{Prefix, Refusal};
 use flotilla_transfer::{OriginError, TransferError};
 use flotilla_upstream::UpstreamError;
 
@@ -14,6 +14,8 @@ pub(super) enum Failure {
     Refused(Refusal),
     /// Upstream said for certain that it does not have it.
     Absent,
+    /// The rule's filters changed while the pull was on its way.
+    Filtered(Prefix),
     Upstream(UpstreamError),
     Origin(OriginError),
     Transfer(TransferError),
@@ -29,6 +31,7 @@ impl Failure {
     pub(super) fn of_manifest(self, repository: &Name, reference: &Reference) -> ServiceError {
         match self {
             Self::Absent => ServiceError::NoManifest { repository: repository.clone(), reference: reference.clone() },
+            Self::Filtered(rule) => ServiceError::Filtered { repository: repository.clone(), rule },
             other => other.into_error(),
         }
     }
@@ -36,12 +39,16 @@ impl Failure {
     pub(super) fn of_blob(self, repository: &Name, digest: &Digest) -> ServiceError {
         match self {
             Self::Absent => ServiceError::NoBlob { repository: repository.clone(), digest: *digest },
+            Self::Filtered(rule) => ServiceError::Filtered { repository: repository.clone(), rule },
             other => other.into_error(),
         }
     }
 
     /// With its causes, for operators.
     pub(super) fn explain(&self) -> String {
+        if let Self::Filtered(rule) = self {
+            return format!("cache rule '{rule}' does not let this name through");
+        }
         let error = self.clone().into_error();
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(&error);
@@ -57,6 +64,7 @@ impl Failure {
         match self {
             Self::Refused(refusal) => ServiceError::Refused(refusal),
             Self::Absent => ServiceError::Unexpected("absence"),
+            Self::Filtered(_) => ServiceError::Unexpected("a filter"),
             Self::Upstream(error) => ServiceError::Upstream(error),
             Self::Origin(error) => ServiceError::Origin(error),
             Self::Transfer(error) => ServiceError::Transfer(error),

@@ -52,6 +52,10 @@ impl Pull {
         let origin = target.origin.clone().ok_or(Failure::Absent)?;
         let view = self.view.load();
         let tables = view.tables();
+        // The target may be older than the rule's filters.
+        if !view.rules.options(&origin.rule).admits(&origin.name) {
+            return Err(Failure::Filtered(origin.rule));
+        }
         // The rule first: one that changes from here on refuses the import.
         let resolved = self.origins.resolve(&origin)?;
         let repository = tables.repository(&target.repository)?;

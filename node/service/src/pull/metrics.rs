@@ -77,7 +77,7 @@ impl Metrics {
                 | ServiceError::NoBlob { .. }
                 | ServiceError::Refused(Refusal::NoRepository(_) | Refusal::NoTemplate(_)),
             ) => "notfound",
-            Err(ServiceError::Denied { .. }) => "denied",
+            Err(ServiceError::Denied { .. } | ServiceError::Filtered { .. }) => "denied",
             Err(_) => "error",
         };
         let kind = match kind {

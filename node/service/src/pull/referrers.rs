@@ -4,7 +4,7 @@ use flotilla_registry::cache_rule::Target;
 use flotilla_upstream::UpstreamError;
 use serde::Deserialize;
 
-use super::{Pull, failure::Failure};
+use super::{Pull, failure::Failure, filtered};
 use crate::ServiceError;
 
 /// What a digest without referrers has (distribution spec 1.1, "Listing Referrers").
@@ -27,6 +27,10 @@ impl Pull {
         artifact_type: Option<&str>,
     ) -> Result<Bytes, ServiceError> {
         let none = || Bytes::from_static(NONE);
+        if let Some(rule) = &target.filtered_by {
+            // Not "none": what refers to an image is how its signature is looked for.
+            return Err(filtered(target, rule));
+        }
         let Some(origin) = &target.origin else { return Ok(none()) };
         let resolved = self.origins.resolve(origin).map_err(ServiceError::Origin)?;
         let artifact_type = artifact_type.map(|text| MediaType(text.to_owned()));

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use flotilla_oci::Tag;
 use flotilla_registry::cache_rule::Target;
 
-use super::{Pull, Refreshed, Validation, failure::Failure};
+use super::{Pull, Refreshed, Validation, failure::Failure, filtered};
 use crate::ServiceError;
 
 /// Tags that are read at once.
@@ -15,6 +15,9 @@ impl Pull {
         target: &Target,
         tag: Option<&Tag>,
     ) -> Result<Vec<Refreshed>, ServiceError> {
+        if let Some(rule) = &target.filtered_by {
+            return Err(filtered(target, rule));
+        }
         if target.origin.is_none() {
             let why = "no pull through cache rule covers it".to_owned();
             return Err(ServiceError::Invalid { member: "repositoryName", why });

@@ -165,6 +165,8 @@ fn failed(image_id: ImageIdentifier, (code, reason): Trouble) -> ImageFailure {
 /// What is wrong with one image; anything else fails the call.
 fn get_trouble(id: &ImageId, error: ServiceError) -> Result<Trouble, ServiceError> {
     const DENIED: Trouble = (failure::UPSTREAM_ACCESS_DENIED, "The upstream registry denied access to the image");
+    const FILTERED: Trouble =
+        (failure::UPSTREAM_ACCESS_DENIED, "The filters of the cache rule keep this image from the upstream registry");
     const THROTTLED: Trouble =
         (failure::UPSTREAM_TOO_MANY_REQUESTS, "The upstream registry limits the rate of requests");
     const UNAVAILABLE: Trouble = (failure::UPSTREAM_UNAVAILABLE, "The upstream registry is not available");
@@ -182,6 +184,7 @@ fn get_trouble(id: &ImageId, error: ServiceError) -> Result<Trouble, ServiceErro
         ServiceError::Upstream(error) => Ok(upstream(error)),
         ServiceError::Transfer(TransferError::Upstream(error)) => Ok(upstream(error)),
         ServiceError::Origin(_) => Ok(UNAVAILABLE),
+        ServiceError::Filtered { .. } => Ok(FILTERED),
         _ => Err(error),
     }
 }
