@@ -13,7 +13,7 @@ use flotilla_aws::{
 };
 use flotilla_oci::Tag;
 use flotilla_registry::access::{Action, Resource};
-use flotilla_service::{Refreshed, Validation};
+use flotilla_service::{Refreshed, UpstreamHealth, Validation};
 
 use super::{Call, Failure, Handle, repository, repository_resource, shapes::prefix};
 
@@ -32,7 +32,12 @@ impl Handle for GetStatus {
             (false, Some(_)) => "Follower",
             (false, None) => "Candidate",
         };
-        let upstream = |(host, circuit_open)| UpstreamStatus { host, circuit_open, rate_limit_remaining: None };
+        let upstream = |health: UpstreamHealth| UpstreamStatus {
+            host: health.host,
+            circuit_open: health.circuit_open,
+            credential_failure: health.credential_failure,
+            rate_limit_remaining: None,
+        };
         Ok(GetStatusOutput {
             version: status.node.version.to_owned(),
             node_id: status.node.node.to_string(),

@@ -1,0 +1,35 @@
+//! What `ValidatePullThroughCacheRule` says: the step that failed, then why.
+
+use flotilla_transfer::{OriginError, Resolved};
+use flotilla_upstream::{HttpError, UpstreamError};
+
+use crate::error::chain;
+
+/// Asks the upstream as the rule's account, with a new token.
+pub(super) async fn verdict(resolved: Result<Resolved, OriginError>) -> Result<(), String> {
+    let resolved = resolved.map_err(|error| match error {
+        OriginError::Credential { source, .. } => format!("secret: {source}"),
+        error @ OriginError::NoRule(_) => format!("rule: {error}"),
+    })?;
+    match resolved.upstream.probe().await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{}: {}", step(&error), chain(&error))),
+    }
+}
+
+fn step(error: &UpstreamError) -> &'static str {
+    use UpstreamError as E;
+    match error {
+        E::Unavailable { source, .. } => match source {
+            HttpError::Resolve { .. } => "resolve",
+            HttpError::Connect { .. } | HttpError::ConnectTimeout { .. } => "connect",
+            HttpError::Tls { .. } => "tls",
+            _ => "answer",
+        },
+        E::Blocked { .. } => "realm",
+        E::Unauthorized { .. } | E::Denied { .. } => "login",
+        E::NotARegistry { .. } | E::Malformed { .. } | E::Status { .. } | E::NotFound { .. } => "not a registry",
+        E::Throttled { .. } | E::Busy { .. } | E::CircuitOpen { .. } => "throttled",
+        E::Mismatch { .. } | E::TooLarge { .. } => "answer",
+    }
+}
