@@ -1,4 +1,4 @@
-//! The AWS API: find the operation's row, verify the signature, run the row. One path for JSON (ECR and our own) and for
+//! The AWS API: find the operation's row, verify the signature, run the row. One path for JSON (ECR, Secrets Manager and our own) and for
 //! Query with XML (STS).
 //!
 //! Order of the checks (`ecr-api.md` §4): signature, constraints, permission, existence, state.
@@ -15,6 +15,7 @@ mod policies;
 mod protocol;
 mod repositories;
 mod rule_options;
+mod secrets;
 mod shapes;
 mod signer;
 mod sts;

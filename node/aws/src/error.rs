@@ -8,12 +8,14 @@ pub struct ErrorCode(pub &'static str);
 
 impl ErrorCode {
     pub const ACCESS_DENIED: Self = Self("AccessDeniedException");
+    pub const DECRYPTION_FAILURE: Self = Self("DecryptionFailure");
     pub const EXPIRED_TOKEN: Self = Self("ExpiredTokenException");
     pub const IMAGE_ALREADY_EXISTS: Self = Self("ImageAlreadyExistsException");
     pub const IMAGE_NOT_FOUND: Self = Self("ImageNotFoundException");
     pub const IMAGE_TAG_ALREADY_EXISTS: Self = Self("ImageTagAlreadyExistsException");
     pub const INCOMPLETE_SIGNATURE: Self = Self("IncompleteSignatureException");
     pub const INVALID_PARAMETER: Self = Self("InvalidParameterException");
+    pub const INVALID_REQUEST: Self = Self("InvalidRequestException");
     pub const INVALID_SIGNATURE: Self = Self("InvalidSignatureException");
     pub const INVALID_TAG_PARAMETER: Self = Self("InvalidTagParameterException");
     pub const KMS: Self = Self("KmsException");
@@ -26,6 +28,8 @@ impl ErrorCode {
     pub const REPOSITORY_NOT_EMPTY: Self = Self("RepositoryNotEmptyException");
     pub const REPOSITORY_NOT_FOUND: Self = Self("RepositoryNotFoundException");
     pub const REPOSITORY_POLICY_NOT_FOUND: Self = Self("RepositoryPolicyNotFoundException");
+    pub const RESOURCE_EXISTS: Self = Self("ResourceExistsException");
+    pub const RESOURCE_NOT_FOUND: Self = Self("ResourceNotFoundException");
     pub const SECRET_NOT_FOUND: Self = Self("SecretNotFoundException");
     pub const SERIALIZATION: Self = Self("SerializationException");
     pub const SERVER: Self = Self("ServerException");

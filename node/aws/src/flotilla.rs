@@ -76,6 +76,10 @@ pub struct UpstreamStatus {
     pub host: String,
     /// True while requests to it are held back after failures.
     pub circuit_open: bool,
+    /// Why its credential is of no use: the secret is not there or unreadable, or the upstream refuses it. What is held
+    /// goes on serving.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential_failure: Option<String>,
     /// What the upstream last said is left, in pulls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit_remaining: Option<u64>,

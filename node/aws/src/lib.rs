@@ -14,6 +14,7 @@ pub mod flotilla;
 pub mod json;
 mod operation;
 pub mod query;
+pub mod secretsmanager;
 pub mod sigv4;
 pub mod sts;
 pub mod validate;

@@ -7,17 +7,19 @@ use crate::validate::InvalidParameter;
 pub enum Service {
     Ecr,
     Flotilla,
+    SecretsManager,
     Sts,
 }
 
 impl Service {
-    pub const ALL: [Self; 3] = [Self::Ecr, Self::Flotilla, Self::Sts];
+    pub const ALL: [Self; 4] = [Self::Ecr, Self::Flotilla, Self::SecretsManager, Self::Sts];
 
     /// What stands before the dot in `X-Amz-Target`.
     pub const fn target_prefix(self) -> &'static str {
         match self {
             Self::Ecr => "AmazonEC2ContainerRegistry_V20150921",
             Self::Flotilla => "Flotilla_20261101",
+            Self::SecretsManager => "secretsmanager",
             Self::Sts => "AWSSecurityTokenServiceV20110615",
         }
     }
@@ -27,6 +29,7 @@ impl Service {
         match self {
             Self::Ecr => "ecr",
             Self::Flotilla => "flotilla",
+            Self::SecretsManager => "secretsmanager",
             Self::Sts => "sts",
         }
     }

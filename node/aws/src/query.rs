@@ -13,7 +13,7 @@ use crate::Service;
 pub(crate) fn namespace(service: Service) -> &'static str {
     match service {
         Service::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
-        Service::Ecr | Service::Flotilla => "https://ecr.amazonaws.com/doc/2015-09-21/",
+        Service::Ecr | Service::Flotilla | Service::SecretsManager => "https://ecr.amazonaws.com/doc/2015-09-21/",
     }
 }
 

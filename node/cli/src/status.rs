@@ -1,4 +1,4 @@
-use flotilla_aws::flotilla::{GetStatus, GetStatusInput, GetStatusOutput};
+use flotilla_aws::flotilla::{GetStatus, GetStatusInput, GetStatusOutput, UpstreamStatus};
 use flotilla_base::ByteLen;
 
 use crate::{
@@ -60,13 +60,21 @@ fn text(status: &GetStatusOutput) -> String {
             status.upstreams.iter().map(|upstream| {
                 [
                     upstream.host.clone(),
-                    if upstream.circuit_open { "held back after failures" } else { "ok" }.to_owned(),
+                    state(upstream),
                     upstream.rate_limit_remaining.map_or_else(|| "-".into(), |left| left.to_string()),
                 ]
             }),
         );
     }
     text
+}
+
+fn state(upstream: &UpstreamStatus) -> String {
+    match &upstream.credential_failure {
+        Some(failure) => failure.clone(),
+        None if upstream.circuit_open => "held back after failures".to_owned(),
+        None => "ok".to_owned(),
+    }
 }
 
 #[cfg(test)]

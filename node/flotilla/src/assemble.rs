@@ -109,7 +109,7 @@ pub async fn assemble(
         verify_interval: config.storage.verify_interval(),
     };
     let blobs = BlobStore::open(host.clone(), blob_config, &mut registry).await?;
-    let origins = Arc::new(Origins::new(view.clone(), upstreams.clone()));
+    let origins = Arc::new(Origins::new(view.clone(), upstreams.clone(), keyring.clone()));
     let parts = flotilla_transfer::Parts {
         node: folder.record.node,
         host: host.clone(),

@@ -82,4 +82,6 @@ pub enum Resource {
     Registry,
     Repository(Name),
     Cluster,
+    /// By its name, without what an ARN adds to it.
+    Secret(String),
 }

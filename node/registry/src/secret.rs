@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flotilla_base::Timestamp;
+use flotilla_base::{Secret as Bytes, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::Sealed;
@@ -12,6 +12,21 @@ pub const CURRENT: &str = "AWSCURRENT";
 
 /// The stage of the version before it.
 pub const PREVIOUS: &str = "AWSPREVIOUS";
+
+/// What values are sealed under.
+pub const PURPOSE: &str = "secret";
+
+/// Most versions of one secret, as with AWS; those without a stage make room, the oldest first.
+pub const MAX_VERSIONS: usize = 100;
+
+/// Most bytes of one version's value.
+pub const MAX_VALUE_BYTES: usize = 16 << 10;
+
+/// Most bytes of a secret with all its versions: it crosses the log as one entry.
+pub const MAX_BYTES: usize = 56 << 10;
+
+/// Most resource tags of a secret.
+pub const MAX_TAGS: usize = 50;
 
 /// Letters that AWS puts behind a secret's name in its ARN, so that a secret that is made again is another one.
 pub const SUFFIX_LEN: usize = 6;
@@ -60,7 +75,99 @@ pub struct SecretId {
     pub suffix: Option<String>,
 }
 
+/// What a client stored, and in which of the two forms.
+#[derive(Clone, Debug)]
+pub enum SecretValue {
+    Text(Bytes),
+    Binary(Bytes),
+}
+
+impl SecretValue {
+    /// What is sealed: the form, then the value.
+    pub fn to_plaintext(&self) -> Bytes {
+        let (form, bytes) = match self {
+            Self::Text(bytes) => (b't', bytes),
+            Self::Binary(bytes) => (b'b', bytes),
+        };
+        Bytes::new([&[form], bytes.expose()].concat())
+    }
+
+    /// `None` for what [`SecretValue::to_plaintext`] did not make.
+    pub fn from_plaintext(plaintext: &Bytes) -> Option<Self> {
+        let (form, bytes) = plaintext.expose().split_first()?;
+        match form {
+            b't' => Some(Self::Text(Bytes::new(bytes))),
+            b'b' => Some(Self::Binary(Bytes::new(bytes))),
+            _ => None,
+        }
+    }
+
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Text(bytes) | Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
 impl Secret {
+    /// Adds a version, which takes its stages from the versions that have them. The first version is in use whatever its
+    /// stages. `false`: the secret would be larger than [`MAX_BYTES`].
+    #[must_use]
+    pub fn add(&mut self, version: SecretVersion) -> bool {
+        let mut stages = version.stages.clone();
+        if self.current().is_none() {
+            stages.insert(CURRENT.to_owned());
+        }
+        let id = version.id.clone();
+        self.versions.push(SecretVersion { stages: BTreeSet::new(), ..version });
+        for stage in &stages {
+            self.give(stage, &id);
+        }
+        self.make_room()
+    }
+
+    /// Moves a stage to the version `id`, which exists. What [`CURRENT`] leaves becomes [`PREVIOUS`].
+    pub fn give(&mut self, stage: &str, id: &str) {
+        if stage == CURRENT
+            && let Some(left) = self.current().map(|version| version.id.clone()).filter(|left| left != id)
+        {
+            self.give(PREVIOUS, &left);
+        }
+        for version in &mut self.versions {
+            if version.id == id {
+                version.stages.insert(stage.to_owned());
+            } else {
+                version.stages.remove(stage);
+            }
+        }
+    }
+
+    fn make_room(&mut self) -> bool {
+        while self.versions.len() > MAX_VERSIONS || self.len_bytes() > MAX_BYTES {
+            // Never the newest, though a client may give it no stage that lasts.
+            let older = self.versions.len().saturating_sub(1);
+            let Some(at) = self.versions.iter().take(older).position(|version| version.stages.is_empty()) else {
+                return false;
+            };
+            self.versions.remove(at);
+        }
+        true
+    }
+
+    /// About what it takes as a row, rather too much.
+    pub fn len_bytes(&self) -> usize {
+        const EACH: usize = 16;
+        let text = |text: &str| text.len() + EACH;
+        let optional = |value: &Option<String>| value.as_deref().map_or(EACH, text);
+        let versions = self.versions.iter().map(|version| {
+            let stages: usize = version.stages.iter().map(|stage| text(stage)).sum();
+            text(&version.id) + stages + version.value.bytes.len() + 3 * EACH
+        });
+        let tags = self.tags.iter().map(|(key, value)| text(key) + text(value));
+        let own = text(&self.name) + optional(&self.description) + optional(&self.kms_key_id);
+        own + optional(&self.pinned_host) + versions.sum::<usize>() + tags.sum::<usize>() + 8 * EACH
+    }
+
     pub fn version(&self, stage: &str) -> Option<&SecretVersion> {
         self.versions.iter().find(|version| version.stages.contains(stage))
     }
@@ -108,6 +215,81 @@ impl SecretId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn secret() -> Secret {
+        Secret {
+            name: "ecr-pullthroughcache/hub".into(),
+            suffix: "AbCd12".into(),
+            description: None,
+            kms_key_id: None,
+            tags: BTreeMap::new(),
+            versions: Vec::new(),
+            created_at: Timestamp(0),
+            changed_at: Timestamp(0),
+            deletion: None,
+            pinned_host: None,
+            revision: 0,
+        }
+    }
+
+    fn version(id: &str, stages: &[&str], len: usize) -> SecretVersion {
+        let value = Sealed { key_id: 1, bytes: vec![0; len] };
+        let stages = stages.iter().map(|stage| (*stage).to_owned()).collect();
+        SecretVersion { id: id.into(), stages, value, created_at: Timestamp(0) }
+    }
+
+    fn at(secret: &Secret, stage: &str) -> String {
+        secret.version(stage).map(|version| version.id.clone()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_stage_is_at_one_version_and_the_one_before_is_remembered() {
+        let mut secret = secret();
+        assert!(secret.add(version("1", &["mine"], 1)));
+        assert_eq!(
+            (at(&secret, CURRENT), at(&secret, "mine"), at(&secret, PREVIOUS)),
+            ("1".into(), "1".into(), "".into())
+        );
+        assert!(secret.add(version("2", &[CURRENT, "mine"], 1)));
+        assert_eq!(
+            (at(&secret, CURRENT), at(&secret, "mine"), at(&secret, PREVIOUS)),
+            ("2".into(), "2".into(), "1".into())
+        );
+        assert!(secret.add(version("3", &["AWSPENDING"], 1)));
+        assert_eq!((at(&secret, CURRENT), at(&secret, PREVIOUS)), ("2".into(), "1".into()));
+        secret.give(CURRENT, "1");
+        assert_eq!((at(&secret, CURRENT), at(&secret, PREVIOUS)), ("1".into(), "2".into()));
+        secret.give(CURRENT, "1");
+        assert_eq!(at(&secret, PREVIOUS), "2", "nothing moved");
+    }
+
+    #[test]
+    fn versions_without_a_stage_make_room_and_others_do_not() {
+        let mut secret = secret();
+        for number in 0..150 {
+            assert!(secret.add(version(&number.to_string(), &[CURRENT], 100)));
+        }
+        assert_eq!(
+            (secret.versions.len(), at(&secret, CURRENT), at(&secret, PREVIOUS)),
+            (100, "149".into(), "148".into())
+        );
+        assert!(secret.add(version("large", &[CURRENT], MAX_VALUE_BYTES)));
+        assert!(secret.add(version("larger", &[CURRENT], MAX_VALUE_BYTES)));
+        assert!(secret.len_bytes() <= MAX_BYTES && at(&secret, PREVIOUS) == "large");
+        assert!(secret.add(version("a", &["a"], MAX_VALUE_BYTES)));
+        assert!(!secret.add(version("b", &["b"], MAX_VALUE_BYTES)), "four that are staged");
+    }
+
+    #[test]
+    fn values_keep_their_form() {
+        for value in [SecretValue::Text(Bytes::from("x".to_owned())), SecretValue::Binary(Bytes::new([]))] {
+            let back = SecretValue::from_plaintext(&value.to_plaintext()).unwrap();
+            assert_eq!(std::mem::discriminant(&back), std::mem::discriminant(&value));
+            assert_eq!(back.bytes().expose(), value.bytes().expose());
+        }
+        assert!(SecretValue::from_plaintext(&Bytes::new([])).is_none());
+        assert!(SecretValue::from_plaintext(&Bytes::new(*b"x1")).is_none());
+    }
 
     #[test]
     fn names_and_arns_are_read() {

@@ -1,6 +1,6 @@
 //! What the node says about itself, and the settings of the account.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use flotilla_base::{ByteLen, Timestamp};
 use flotilla_consensus::{Consensus, Health};
@@ -8,7 +8,7 @@ use flotilla_registry::RepositoryCreation;
 use flotilla_runtime::Published;
 use flotilla_state::{Op, View};
 use flotilla_storage::BlobStore;
-use flotilla_transfer::Transfer;
+use flotilla_transfer::{Origins, Transfer};
 use flotilla_upstream::Upstreams;
 
 use crate::{NodeIdentity, Parts, Permit, ServiceError, proposer::Proposer};
@@ -25,6 +25,7 @@ pub struct Cluster {
     view: Published<View>,
     consensus: Arc<Consensus>,
     transfer: Arc<Transfer>,
+    origins: Arc<Origins>,
     upstreams: Upstreams,
     blobs: BlobStore,
     proposer: Proposer,
@@ -37,9 +38,18 @@ pub struct NodeStatus {
     pub raft: flotilla_consensus::Status,
     pub storage: flotilla_storage::BlobUsage,
     pub counts: Counts,
-    /// Hosts of the rules, and whether their circuit is open.
-    pub upstreams: Vec<(String, bool)>,
+    /// Those of the rules, by host.
+    pub upstreams: Vec<UpstreamHealth>,
     pub fills_in_flight: u64,
+}
+
+/// What this node knows of an upstream without asking it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamHealth {
+    pub host: String,
+    pub circuit_open: bool,
+    /// Why its credential is of no use; what is held goes on serving.
+    pub credential_failure: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +67,7 @@ impl Cluster {
             view: parts.view.clone(),
             consensus: parts.consensus.clone(),
             transfer: parts.transfer.clone(),
+            origins: parts.origins.clone(),
             upstreams: parts.upstreams.clone(),
             blobs: parts.blobs.clone(),
             proposer,
@@ -67,12 +78,20 @@ impl Cluster {
     /// When the state cannot be read.
     pub fn status(&self, _: Permit<'_>) -> Result<NodeStatus, ServiceError> {
         let view = self.view.load();
-        let mut hosts: Vec<_> = view.rules.iter().map(|rule| rule.upstream_host.clone()).collect();
-        hosts.sort();
-        hosts.dedup();
-        let upstreams = hosts.into_iter().map(|host| {
-            let open = self.upstreams.circuit_open(&host);
-            (host, open)
+        let mut by_host = BTreeMap::<&str, Option<String>>::new();
+        for rule in view.rules.iter() {
+            let failure = by_host.entry(&rule.upstream_host).or_default();
+            if failure.is_none() {
+                *failure = self.origins.check_credential(rule).err().map(|error| error.to_string());
+            }
+        }
+        let upstreams = by_host.into_iter().map(|(host, failure)| {
+            let refused = || "the upstream refuses the credential".to_owned();
+            UpstreamHealth {
+                host: host.to_owned(),
+                circuit_open: self.upstreams.circuit_open(host),
+                credential_failure: failure.or_else(|| self.upstreams.account_refused(host).then(refused)),
+            }
         });
         Ok(NodeStatus {
             node: self.node.clone(),

@@ -28,13 +28,19 @@ pub enum ServiceError {
     NoBlob { repository: Name, digest: Digest },
     #[error("upstream registry URL '{0}' is not allowed")]
     UnsupportedUpstream(String),
-    #[error("secret '{0}' does not exist")]
-    NoSecret(String),
     /// It is not here, and the rule that covers its repository lets its name not through to the upstream.
     #[error("cache rule '{rule}' does not let repository '{repository}' through")]
     Filtered { repository: Name, rule: Prefix },
     #[error(transparent)]
     Unmapped(#[from] Unmapped),
+    /// The text says which version was asked for.
+    #[error("a secret has no value for {0}")]
+    NoSecretVersion(String),
+    /// What is asked does not fit what the secret is; the text is for the caller.
+    #[error("{0}")]
+    SecretRequest(String),
+    #[error("the value of a secret cannot be opened with this node's keyring: {0}")]
+    Unseal(String),
     /// Too much at once; the same call later succeeds.
     #[error("busy, retry")]
     Busy { retry_after: Option<Duration> },
@@ -62,4 +68,15 @@ impl From<ProposeError> for ServiceError {
             _ => Self::Unavailable { retry_after: Duration::from_secs(1) },
         }
     }
+}
+
+/// An error with its causes, for a text that has no other place for them.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

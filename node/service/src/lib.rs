@@ -1,4 +1,4 @@
-//! The use cases: pull, rules, templates, repositories, images, access, cluster. Every API and every job ends here.
+//! The use cases: pull, rules, secrets, templates, repositories, images, access, cluster. Every API and every job ends here.
 //!
 //! Invariant: a function that serves a caller takes a [`Permit`], which only [`Access`] makes; so no door can forget to
 //! ask. Denied is denied through every door (10), and an explicit no of the replicated state is never softened here.
@@ -15,6 +15,7 @@ mod proposer;
 mod pull;
 mod repositories;
 mod rules;
+mod secrets;
 mod services;
 mod templates;
 mod token;
@@ -23,12 +24,13 @@ pub use access::{
     ACCESS_KEY_PURPOSE, Access, AccessConfig, Anonymous, Credential, IssuedToken, SignInError, SignInFailure,
 };
 pub use caller::{Caller, Permit};
-pub use cluster::{Cluster, Counts, NodeStatus};
+pub use cluster::{Cluster, Counts, NodeStatus, UpstreamHealth};
 pub use error::ServiceError;
 pub use images::{HeldImage, ImageFilter, ImageView, Images};
 pub use parts::{NodeIdentity, Parts};
 pub use pull::{Freshness, Pull, PullConfig, Refreshed, ServedBlob, ServedManifest, Source, Validation};
 pub use repositories::{NewRepository, Repositories};
 pub use rules::{CacheRuleOptionsUpdate, Check, NewCacheRule, Rules, RulesConfig};
+pub use secrets::{NewSecret, OpenedSecret, SecretUpdate, Secrets};
 pub use services::{Services, ServicesConfig};
 pub use templates::Templates;

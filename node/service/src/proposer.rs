@@ -26,6 +26,14 @@ impl Proposer {
         Ok(outcome)
     }
 
+    /// As [`Proposer::propose`], without the client's mark of its call, which holds the hash of what the client sent.
+    pub async fn propose_unmarked(&self, permit: Permit<'_>, op: Op) -> Result<Outcome, ServiceError> {
+        let caller = permit.caller();
+        let outcome = self.consensus.propose(&caller.principal, None, op).await?;
+        tracing::info!(principal = %caller.principal, action = permit.action().0, request_id = %caller.request, "changed");
+        Ok(outcome)
+    }
+
     /// What the node does on its own account: imports, links, counters.
     pub async fn propose_as_node(&self, op: Op) -> Result<Outcome, ServiceError> {
         Ok(self.consensus.propose(&PrincipalArn::system(), None, op).await?)

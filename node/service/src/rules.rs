@@ -1,11 +1,14 @@
 //! Pull through cache rules.
 
+mod verdict;
+
 use std::{sync::Arc, time::Duration};
 
 use flotilla_base::Timestamp;
 use flotilla_oci::Name;
 use flotilla_registry::{
     Glob, Prefix, Refusal,
+    access::{Action, Resource},
     cache_rule::{CacheRule, CacheRuleOptions, Origin},
     mapping::Namespace,
     template::Scenario,
@@ -16,7 +19,10 @@ use flotilla_state::{CacheRuleUpdate, Op, Outcome, View};
 use flotilla_transfer::Origins;
 use serde::Deserialize;
 
-use crate::{Parts, Permit, ServiceError, proposer::Proposer};
+use crate::{Access, Parts, Permit, ServiceError, proposer::Proposer, secrets};
+
+/// Who lets a rule use a secret must be allowed to read it: the rule's pulls show what it opens.
+const READ_SECRET: Action = Action("secretsmanager:GetSecretValue");
 
 /// `[rules]` of the configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -67,19 +73,21 @@ pub struct Rules {
     view: Published<View>,
     origins: Arc<Origins>,
     config: RulesConfig,
+    access: Arc<Access>,
     proposer: Proposer,
 }
 
 impl Rules {
-    pub(crate) fn new(parts: &Parts, config: RulesConfig, proposer: Proposer) -> Self {
-        Self { view: parts.view.clone(), origins: parts.origins.clone(), config, proposer }
+    pub(crate) fn new(parts: &Parts, config: RulesConfig, access: Arc<Access>, proposer: Proposer) -> Self {
+        Self { view: parts.view.clone(), origins: parts.origins.clone(), config, access, proposer }
     }
 
     /// # Errors
-    /// `UnsupportedUpstream` for a host that is not allowed, `NoSecret`, `Invalid` for members that contradict each
-    /// other, `Refused(RuleExists)`.
+    /// `UnsupportedUpstream` for a host that is not allowed, `Invalid` for members that contradict each other, `Denied`
+    /// for a secret that the caller may not read, `Refused(RuleExists | NoSecret | SecretDeleted | SecretPinned)`.
     pub async fn create(&self, permit: Permit<'_>, new: NewCacheRule) -> Result<CacheRule, ServiceError> {
         let rule = self.read(new)?;
+        self.check_secret(permit, rule.credential_arn.as_deref()).await?;
         match self.proposer.propose(permit, Op::CreateCacheRule(Box::new(rule))).await? {
             Outcome::Rule(rule) => Ok(*rule),
             _ => Err(ServiceError::Unexpected("CreateCacheRule")),
@@ -112,7 +120,7 @@ impl Rules {
     }
 
     /// # Errors
-    /// `Refused(NoRule)`, `NoSecret`, `Invalid` when nothing would change.
+    /// `Refused(NoRule | NoSecret | SecretDeleted | SecretPinned)`, `Denied` for a secret that the caller may not read.
     pub async fn update(
         &self,
         permit: Permit<'_>,
@@ -122,7 +130,7 @@ impl Rules {
         revalidate_after: Option<Duration>,
     ) -> Result<CacheRule, ServiceError> {
         self.get(prefix).await?;
-        require_secret(credential_arn.as_deref())?;
+        self.check_secret(permit, credential_arn.as_deref()).await?;
         let update = CacheRuleUpdate { prefix: prefix.clone(), credential_arn, custom_role_arn, revalidate_after };
         match self.proposer.propose(permit, Op::UpdateCacheRule(update)).await? {
             Outcome::Rule(rule) => Ok(*rule),
@@ -192,13 +200,8 @@ impl Rules {
         let rule = self.get(prefix).await?;
         // The name is not asked about: only the upstream itself is.
         let any: Name = "library/any".parse().map_err(|_| ServiceError::Unexpected("a constant name"))?;
-        let verdict = match self.origins.resolve(&Origin { rule: prefix.clone(), name: any }) {
-            Err(error) => Err(format!("credential: {error}")),
-            Ok(resolved) => match resolved.upstream.probe().await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(format!("upstream {}: {}", rule.upstream_host, chain(&error))),
-            },
-        };
+        let resolved = self.origins.resolve(&Origin { rule: prefix.clone(), name: any });
+        let verdict = verdict::verdict(resolved).await;
         Ok((rule, verdict))
     }
 
@@ -249,6 +252,20 @@ impl Rules {
         Ok(view.rules.get(prefix).cloned().ok_or_else(|| Refusal::NoRule(prefix.clone()))?)
     }
 
+    /// The secret is there, and the caller may read it. It may be without a value: infrastructure tools make it first.
+    /// Whether it belongs to the rule's upstream is said when the rule is applied.
+    async fn check_secret(&self, permit: Permit<'_>, id: Option<&str>) -> Result<(), ServiceError> {
+        let Some(id) = id else { return Ok(()) };
+        let found = secrets::find(&self.view, &self.proposer, id).await;
+        // Without the permission nobody learns what there is.
+        let name = match &found {
+            Ok(secret) => secret.name.clone(),
+            Err(_) => id.to_owned(),
+        };
+        self.access.allow(permit.caller(), READ_SECRET, &Resource::Secret(name)).await?;
+        found.map(|_| ())
+    }
+
     fn read(&self, new: NewCacheRule) -> Result<CacheRule, ServiceError> {
         let unsupported = || ServiceError::UnsupportedUpstream(new.upstream_url.clone());
         let url = upstream::parse_url(&new.upstream_url).map_err(|_| unsupported())?;
@@ -263,7 +280,6 @@ impl Rules {
             return Err(ServiceError::Invalid { member: "upstreamRegistry", why });
         }
         let upstream_prefix = upstream_prefix(&new, url.prefix)?;
-        require_secret(new.credential_arn.as_deref())?;
         Ok(CacheRule {
             prefix: new.prefix,
             upstream_url: new.upstream_url,
@@ -309,23 +325,4 @@ fn upstream_prefix(new: &NewCacheRule, path: Option<Name>) -> Result<Option<Name
         }
         (Prefix::Below(name), None) => Ok(Some(name)),
     }
-}
-
-/// No secret exists until the Secrets Manager calls do, and a rule may name only one that exists.
-fn require_secret(arn: Option<&str>) -> Result<(), ServiceError> {
-    match arn {
-        Some(arn) => Err(ServiceError::NoSecret(arn.to_owned())),
-        None => Ok(()),
-    }
-}
-
-/// An error with its causes, for a text that has no other place for them.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -3,15 +3,16 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 
 use crate::{
-    Access, AccessConfig, Cluster, Images, Parts, Pull, PullConfig, Repositories, Rules, RulesConfig, Templates,
-    proposer::Proposer,
+    Access, AccessConfig, Cluster, Images, Parts, Pull, PullConfig, Repositories, Rules, RulesConfig, Secrets,
+    Templates, proposer::Proposer,
 };
 
 /// All use cases of one node; no logic of its own.
 pub struct Services {
-    pub access: Access,
+    pub access: Arc<Access>,
     pub pull: Arc<Pull>,
     pub rules: Rules,
+    pub secrets: Secrets,
     pub templates: Templates,
     pub repositories: Repositories,
     pub images: Images,
@@ -30,9 +31,11 @@ impl Services {
     pub fn new(parts: &Parts, config: ServicesConfig, registry: &mut Registry) -> Arc<Self> {
         let proposer = Proposer::new(parts);
         let pull = Pull::new(parts, config.pull, proposer.clone(), registry);
+        let access = Arc::new(Access::new(parts, config.access, proposer.clone()));
         Arc::new(Self {
-            access: Access::new(parts, config.access, proposer.clone()),
-            rules: Rules::new(parts, config.rules, proposer.clone()),
+            rules: Rules::new(parts, config.rules, access.clone(), proposer.clone()),
+            access,
+            secrets: Secrets::new(parts, proposer.clone()),
             templates: Templates::new(parts, proposer.clone()),
             repositories: Repositories::new(parts, proposer.clone()),
             images: Images::new(parts, proposer.clone(), pull.clone()),

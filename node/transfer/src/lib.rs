@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests stand in for the world around a node"))]
 
 mod core;
+mod credentials;
 mod drive;
 mod error;
 mod failures;
@@ -25,6 +26,7 @@ mod transfer;
 mod verified;
 mod want;
 
+pub use credentials::CredentialError;
 pub use error::TransferError;
 pub use have::{Have, LocalOnly};
 pub use lease::{AlwaysGranted, HeldBy, Lease, LeaseGuard, LeaseKey};

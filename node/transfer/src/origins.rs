@@ -1,24 +1,36 @@
 use std::sync::Arc;
 
 use flotilla_oci::Name;
-use flotilla_registry::{Prefix, cache_rule::Origin, upstream::is_built_in};
+use flotilla_registry::{
+    Prefix,
+    cache_rule::{CacheRule, Origin},
+    upstream::is_built_in,
+};
 use flotilla_runtime::Published;
 use flotilla_state::View;
-use flotilla_upstream::{Account, Upstream, Upstreams};
+use flotilla_storage::Keyring;
+use flotilla_upstream::{Upstream, Upstreams};
+
+use crate::credentials::{CredentialError, Credentials};
 
 /// From an origin to somebody to ask. The fill asks for blobs, `service::pull` for manifests: one client, one budget and
 /// one token cache for both.
 pub struct Origins {
     view: Published<View>,
     upstreams: Upstreams,
+    credentials: Credentials,
 }
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum OriginError {
     #[error("cache rule '{0}' is gone")]
     NoRule(Prefix),
-    #[error("the credential of cache rule '{0}' cannot be used")]
-    Credential(Prefix),
+    #[error("the credential of cache rule '{rule}' cannot be used")]
+    Credential {
+        rule: Prefix,
+        #[source]
+        source: CredentialError,
+    },
 }
 
 /// Somebody to ask, and under which name.
@@ -33,8 +45,8 @@ pub struct Resolved {
 }
 
 impl Origins {
-    pub fn new(view: Published<View>, upstreams: Upstreams) -> Self {
-        Self { view, upstreams }
+    pub fn new(view: Published<View>, upstreams: Upstreams, keyring: Arc<Keyring>) -> Self {
+        Self { view, upstreams, credentials: Credentials::new(keyring) }
     }
 
     /// # Errors
@@ -42,11 +54,8 @@ impl Origins {
     pub fn resolve(&self, origin: &Origin) -> Result<Resolved, OriginError> {
         let view = self.view.load();
         let rule = view.rules.get(&origin.rule).ok_or_else(|| OriginError::NoRule(origin.rule.clone()))?;
-        // Never as anonymous instead: what that account sees is not what the operator meant.
-        if rule.credential_arn.is_some() {
-            return Err(OriginError::Credential(origin.rule.clone()));
-        }
-        let account = Account { host: rule.upstream_host.clone(), credential: None };
+        let account = self.credentials.account(&view, rule, &self.upstreams);
+        let account = account.map_err(|source| OriginError::Credential { rule: origin.rule.clone(), source })?;
         Ok(Resolved {
             upstream: self.upstreams.client(&account),
             name: origin.name.clone(),
@@ -54,5 +63,13 @@ impl Origins {
             trust_head: is_built_in(&rule.upstream_host),
             host: rule.upstream_host.clone(),
         })
+    }
+
+    /// Why the upstream of `rule` cannot be asked at all; it is not asked now.
+    ///
+    /// # Errors
+    /// What is wrong with the rule's credential.
+    pub fn check_credential(&self, rule: &CacheRule) -> Result<(), CredentialError> {
+        self.credentials.account(&self.view.load(), rule, &self.upstreams).map(|_| ())
     }
 }

@@ -79,6 +79,10 @@ pub struct HostConfig {
     pub base_url: Option<Url>,
     /// PEM file with certificate authorities that are trusted for this upstream, beside those of the system.
     pub ca_file: Option<PathBuf>,
+    /// Where an Amazon ECR registry's passwords come from instead of `https://api.ecr.REGION.amazonaws.com`; makes any
+    /// host a registry that takes AWS keys.
+    #[serde(deserialize_with = "url")]
+    pub ecr_endpoint: Option<Url>,
     /// Replaces `concurrency` for this host.
     pub concurrency: Option<usize>,
 }
@@ -89,8 +93,8 @@ pub enum UpstreamConfigError {
     Host { host: String },
     #[error("hosts: '{host}' is named twice, under two spellings")]
     Duplicate { host: String },
-    #[error("hosts.{host}.base_url: '{url}' {reason}")]
-    BaseUrl { host: String, url: String, reason: &'static str },
+    #[error("hosts.{host}.{key}: '{url}' {reason}")]
+    Url { host: String, key: &'static str, url: String, reason: &'static str },
     #[error("{key}: must be at least 1")]
     Concurrency { key: String },
     #[error("{key}: must be more than 0 seconds and at most 3600")]
@@ -177,22 +181,30 @@ impl HostConfig {
         if self.concurrency == Some(0) {
             return Err(UpstreamConfigError::Concurrency { key: format!("hosts.{name}.concurrency") });
         }
-        let Some(url) = &self.base_url else { return Ok(()) };
-        let reason = if Origin::of(url).is_none() {
-            "must begin with https:// or http:// and name a host"
-        } else if !url.username().is_empty() || url.password().is_some() {
-            "must not hold a credential: that is a rule's business"
-        } else if url.query().is_some() || url.fragment().is_some() {
-            "must not have a query or a fragment"
-        } else {
-            return Ok(());
-        };
-        // Without what must not be printed.
-        let mut shown = url.clone();
-        let _ = (shown.set_username(""), shown.set_password(None));
-        shown.set_query(None);
-        Err(UpstreamConfigError::BaseUrl { host: name.to_owned(), url: shown.to_string(), reason })
+        for (key, url) in [("base_url", &self.base_url), ("ecr_endpoint", &self.ecr_endpoint)] {
+            if let Some(url) = url {
+                check_url(name, key, url)?;
+            }
+        }
+        Ok(())
     }
+}
+
+fn check_url(name: &str, key: &'static str, url: &Url) -> Result<(), UpstreamConfigError> {
+    let reason = if Origin::of(url).is_none() {
+        "must begin with https:// or http:// and name a host"
+    } else if !url.username().is_empty() || url.password().is_some() {
+        "must not hold a credential: that is a rule's business"
+    } else if url.query().is_some() || url.fragment().is_some() {
+        "must not have a query or a fragment"
+    } else {
+        return Ok(());
+    };
+    // Without what must not be printed.
+    let mut shown = url.clone();
+    let _ = (shown.set_username(""), shown.set_password(None));
+    shown.set_query(None);
+    Err(UpstreamConfigError::Url { host: name.to_owned(), key, url: shown.to_string(), reason })
 }
 
 /// One spelling per upstream: lower case, and one of Docker Hub's several names.

@@ -64,6 +64,14 @@ pub enum Refusal {
     NotAccepted,
     #[error("it says 401 without a challenge that can be answered")]
     NoChallenge,
+    #[error("the secret holds AWS keys, and it is no registry of Amazon ECR, nor has it an ecr_endpoint")]
+    NotEcr,
+    #[error("Amazon ECR does not accept the AWS keys, or the time of this node")]
+    AwsKeys,
+    #[error("the AWS keys may not call ecr:GetAuthorizationToken")]
+    AwsDenied,
+    #[error("the session token of the AWS keys has expired")]
+    AwsExpired,
 }
 
 /// What failed below the meaning of an answer.

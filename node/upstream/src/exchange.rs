@@ -129,6 +129,14 @@ impl Session {
         {
             self.pauses.begin(ask.kind(), wait);
         }
+        if matches!(authorization, Some(Authorization::Basic(_))) {
+            match answer.status {
+                StatusCode::UNAUTHORIZED => self.judged(false),
+                StatusCode::NOT_FOUND => self.judged(true),
+                status if status.is_success() || status.is_redirection() => self.judged(true),
+                _ => {}
+            }
+        }
         let authorized = authorization.is_some();
         self.follow(ask, url, origin, answer, authorization).await.map(|(incame, redirected)| Answer {
             status: incame.status,

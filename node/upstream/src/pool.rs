@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -43,7 +43,7 @@ pub(crate) struct PoolKey {
 }
 
 pub(crate) struct Connection {
-    pub(crate) sender: SendRequest<Empty<Bytes>>,
+    pub(crate) sender: SendRequest<Full<Bytes>>,
     pub(crate) peer: Peer,
 }
 
@@ -131,7 +131,7 @@ async fn start_on(
     let (sender, connection) = http1::Builder::new()
         .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(READ_BUFFER_BYTES)
-        .handshake::<_, Empty<Bytes>>(TokioIo::new(io))
+        .handshake::<_, Full<Bytes>>(TokioIo::new(io))
         .await?;
     let (drain, pool) = (tasks.drain(), Arc::downgrade(pool));
     tasks.spawn("upstream-connection", async move {

@@ -3,14 +3,14 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::{Bytes, BytesMut};
-use flotilla_base::ByteLen;
+use flotilla_base::{ByteLen, Secret};
 use flotilla_oci::Name;
 use flotilla_runtime::{Clock, Entropy, Host, Recent};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -23,6 +23,7 @@ use crate::{
     breaker::Breaker,
     challenge::Challenge,
     destinations::Named,
+    ecr::Endpoint,
     gate::Gate,
     headers,
     origin::Origin,
@@ -95,6 +96,8 @@ pub(crate) struct Site {
     /// Where `/v2/` is, and its origin; `None` when the name is no host.
     pub(crate) base: Option<(Url, Origin)>,
     pub(crate) behalf: Behalf,
+    /// Where its passwords come from, if it is a registry of Amazon ECR.
+    pub(crate) ecr: Option<Endpoint>,
     pub(crate) gate: Gate,
     pub(crate) breaker: Arc<Breaker>,
 }
@@ -107,6 +110,8 @@ pub(crate) struct Session {
     credential: Option<Credential>,
     challenges: Mutex<Challenges>,
     pub(crate) pauses: Pauses,
+    /// The upstream said no to the credential itself, and nothing else since.
+    refused: AtomicBool,
 }
 
 struct Challenges {
@@ -140,7 +145,35 @@ impl Authorization {
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, site: Arc<Site>, number: u64, credential: Option<Credential>) -> Self {
         let challenges = Challenges { by_name: BoundedMap::new(MAX_CHALLENGES), latest: None };
-        Self { shared, site, number, credential, challenges: Mutex::new(challenges), pauses: Pauses::default() }
+        Self {
+            shared,
+            site,
+            number,
+            credential,
+            challenges: Mutex::new(challenges),
+            pauses: Pauses::default(),
+            refused: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether the upstream takes the credential. Of a single repository, or while it is in trouble, it says nothing.
+    pub(crate) fn judged(&self, accepted: bool) {
+        if self.credential.is_some() && self.refused.swap(!accepted, Ordering::Relaxed) == accepted {
+            let host = &self.site.name;
+            if accepted {
+                tracing::info!(upstream = %host, "the upstream takes our credential again");
+            } else {
+                tracing::warn!(upstream = %host, "the upstream refuses our credential; what is held goes on serving");
+            }
+        }
     }
 
     pub(crate) fn has_credential(&self) -> bool {
@@ -183,9 +216,8 @@ impl Session {
         let host = self.site.name.clone();
         let (realm, service) = match learned.challenge {
             Challenge::Basic => {
-                let header =
-                    self.basic().ok_or(UpstreamError::Unauthorized { host, reason: Refusal::WantsPassword })?;
-                return Ok(Authorization::Basic(header));
+                let no_password = UpstreamError::Unauthorized { host, reason: Refusal::WantsPassword };
+                return self.basic().await?.ok_or(no_password);
             }
             Challenge::Bearer { realm, service } => (realm, service),
         };
@@ -193,14 +225,21 @@ impl Session {
         let scope = name.map(|name| format!("repository:{name}:pull"));
         let key = TokenKey { account: self.number, realm, service, scope };
         let fetch = || self.fetch_token(&key, &origin, named);
-        let granted = tokio::time::timeout(self.shared.token_timeout, self.shared.tokens.get(&key, fetch));
-        match granted.await {
-            Ok(granted) => Ok(Authorization::Token(key.clone(), granted?)),
-            Err(_) => {
-                let source = HttpError::HeadTimeout { target: origin.to_string().into() };
-                Err(UpstreamError::Unavailable { host, source })
-            }
-        }
+        let granted = self.bounded(&origin, self.shared.tokens.get(&key, fetch)).await?;
+        Ok(Authorization::Token(key.clone(), granted))
+    }
+
+    /// A token, in the time that one may take.
+    pub(crate) async fn bounded(
+        &self,
+        origin: &Origin,
+        granted: impl Future<Output = Result<Granted, UpstreamError>>,
+    ) -> Result<Granted, UpstreamError> {
+        let late = |_| {
+            let source = HttpError::HeadTimeout { target: origin.to_string().into() };
+            Err(UpstreamError::Unavailable { host: self.site.name.clone(), source })
+        };
+        tokio::time::timeout(self.shared.token_timeout, granted).await.unwrap_or_else(late)
     }
 
     /// Whether the upstream may send us to `realm`.
@@ -229,18 +268,28 @@ impl Session {
         }
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        if let Some(basic) = self.basic() {
-            headers.insert(header::AUTHORIZATION, basic);
+        let basic = self.basic().await?;
+        if let Some(basic) = &basic {
+            headers.insert(header::AUTHORIZATION, basic.header().clone());
         }
         let outgoing = Outgoing { method: Method::GET, url: &url, origin, named, headers };
         let Incame { status, headers, mut body, .. } = self.send(outgoing).await?;
         let refused = match status {
             StatusCode::OK => {
+                self.judged(true);
                 let reply = self.whole(&mut body, TOKEN_REPLY_LIMIT).await?;
                 let malformed = UpstreamError::Malformed { host: host(), reason: "its token service sent no token" };
                 return Token::from_reply(&reply).ok_or(malformed);
             }
             StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                // A password that has ended early: the next request asks for another.
+                if let Some(Authorization::Token(key, granted)) = &basic {
+                    self.shared.tokens.drop_refused(key, &granted.token);
+                }
+                // 403 may be about the repository.
+                if status == StatusCode::UNAUTHORIZED {
+                    self.judged(false);
+                }
                 UpstreamError::Unauthorized { host: host(), reason: Refusal::TokenService }
             }
             StatusCode::TOO_MANY_REQUESTS => UpstreamError::Throttled {
@@ -261,7 +310,11 @@ impl Session {
 
     /// Sends one request on behalf of this upstream.
     pub(crate) async fn send(&self, outgoing: Outgoing<'_>) -> Result<Incame, UpstreamError> {
-        self.shared.wire.send(&self.site.behalf, outgoing).await.map_err(|error| self.failed(error))
+        self.send_body(outgoing, Bytes::new()).await
+    }
+
+    pub(crate) async fn send_body(&self, outgoing: Outgoing<'_>, body: Bytes) -> Result<Incame, UpstreamError> {
+        self.shared.wire.send(&self.site.behalf, outgoing, body).await.map_err(|error| self.failed(error))
     }
 
     pub(crate) fn failed(&self, error: HttpError) -> UpstreamError {
@@ -317,17 +370,30 @@ impl Session {
         Ok(if all.is_empty() { first } else { all.freeze() })
     }
 
-    fn basic(&self) -> Option<HeaderValue> {
-        let Credential { username, secret } = self.credential.as_ref()?;
-        let pair = [username.as_bytes(), b":", secret.expose()].concat();
-        // Base64 is always a legal header value.
-        let mut header = HeaderValue::try_from(format!("Basic {}", BASE64_STANDARD.encode(pair))).ok()?;
-        header.set_sensitive(true);
-        Some(header)
+    /// What we are known by, as a user and a password.
+    async fn basic(&self) -> Result<Option<Authorization>, UpstreamError> {
+        match &self.credential {
+            None => Ok(None),
+            Some(Credential::Password { username, secret }) => {
+                Ok(basic_header(username, secret).map(Authorization::Basic))
+            }
+            Some(Credential::Aws(keys)) => {
+                let (key, granted) = Box::pin(self.ecr_password(keys)).await?;
+                Ok(Some(Authorization::Token(key, granted)))
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Challenges> {
         // Whole after a panic: an entry is replaced as one, and a lost one is only learned again.
         self.challenges.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn basic_header(username: &str, secret: &Secret) -> Option<HeaderValue> {
+    let pair = Secret::new([username.as_bytes(), b":", secret.expose()].concat());
+    // Base64 is always a legal header value.
+    let mut header = HeaderValue::try_from(format!("Basic {}", BASE64_STANDARD.encode(pair.expose()))).ok()?;
+    header.set_sensitive(true);
+    Some(header)
 }

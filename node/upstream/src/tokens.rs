@@ -98,6 +98,11 @@ impl Tokens {
         }
     }
 
+    /// Forgets every token that was asked for with the credential of `account`.
+    pub(crate) fn drop_account(&self, account: u64) {
+        self.lock().retain(|key| key.account != account);
+    }
+
     /// Forgets `token`, unless another has taken its place already.
     pub(crate) fn drop_refused(&self, key: &TokenKey, token: &Token) {
         let mut cache = self.lock();
@@ -120,16 +125,23 @@ struct Reply {
 }
 
 impl Token {
+    /// What Amazon ECR gives, a Basic credential with a life of `seconds`; `None` when it cannot be sent.
+    pub(crate) fn basic(credential: &str, seconds: f64) -> Option<Self> {
+        Self::living(format!("Basic {credential}"), seconds)
+    }
+
     /// Reads the service's reply; `None` when it holds no token that can be sent.
     pub(crate) fn from_reply(reply: &[u8]) -> Option<Self> {
         let reply: Reply = serde_json::from_slice(reply).ok()?;
         let token =
             reply.token.filter(|token| !token.is_empty()).or(reply.access_token).filter(|token| !token.is_empty())?;
-        let life = reply.expires_in.map_or(DEFAULT_LIFE, |seconds| {
-            // Zero and less are taken for a mistake of the service: the token is good for this request at least.
-            Duration::try_from_secs_f64(seconds).unwrap_or_default().min(LONGEST_LIFE)
-        });
-        let mut header = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+        Self::living(format!("Bearer {token}"), reply.expires_in.unwrap_or(DEFAULT_LIFE.as_secs_f64()))
+    }
+
+    fn living(header: String, seconds: f64) -> Option<Self> {
+        // Zero and less are taken for a mistake of the service: the token is good for this request at least.
+        let life = Duration::try_from_secs_f64(seconds).unwrap_or_default().min(LONGEST_LIFE);
+        let mut header = HeaderValue::try_from(header).ok()?;
         header.set_sensitive(true);
         let now = Instant::now();
         Some(Self { header, refresh_at: now + life.mul_f64(0.8), expires_at: now + life })

@@ -78,6 +78,15 @@ impl Upstream {
         Self { session: Arc::new(session) }
     }
 
+    /// Under which its tokens are kept.
+    pub(crate) fn account(&self) -> u64 {
+        self.session.number()
+    }
+
+    pub(crate) fn is_refused_at(&self, host: &str) -> bool {
+        self.session.is_refused() && *self.session.site.name == *host
+    }
+
     /// Asks for a manifest without its bytes.
     ///
     /// # Errors

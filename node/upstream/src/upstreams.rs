@@ -14,6 +14,7 @@ use crate::{
     bounded::BoundedMap,
     breaker::Breaker,
     config::canonical,
+    ecr::Endpoint,
     gate::Gate,
     metrics::Metrics,
     origin::{Origin, authority},
@@ -45,10 +46,25 @@ struct Known {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct AccountKey {
+pub(crate) struct AccountKey {
     host: String,
     /// The user, and the hash of its secret: one copy of a secret is enough.
     credential: Option<(String, Vec<u8>)>,
+}
+
+impl AccountKey {
+    pub(crate) fn of(account: &Account) -> Self {
+        let credential = account.credential.as_ref().map(|credential| {
+            let (who, secrets) = credential.parts();
+            let mut hash = digest::Context::new(&digest::SHA256);
+            for secret in secrets {
+                hash.update(&(secret.expose().len() as u64).to_le_bytes());
+                hash.update(secret.expose());
+            }
+            (who.to_owned(), hash.finish().as_ref().to_vec())
+        });
+        Self { host: canonical(&account.host), credential }
+    }
 }
 
 impl Upstreams {
@@ -80,12 +96,7 @@ impl Upstreams {
 
     /// The client of `account`, made at its first use. Accounts of one host share its limits and its breaker.
     pub fn client(&self, account: &Account) -> Arc<Upstream> {
-        let host = canonical(&account.host);
-        let credential = account.credential.as_ref().map(|credential| {
-            let hash = digest::digest(&digest::SHA256, credential.secret.expose());
-            (credential.username.clone(), hash.as_ref().to_vec())
-        });
-        let key = AccountKey { host, credential };
+        let key = AccountKey::of(account);
         let mut known = self.lock();
         if let Some(upstream) = known.accounts.get(&key) {
             return upstream.clone();
@@ -96,6 +107,21 @@ impl Upstreams {
         let upstream = Arc::new(Upstream::new(session));
         known.accounts.insert(key, upstream.clone());
         upstream
+    }
+
+    /// Forgets an account that is no longer used, with its credential and its tokens. What is under way goes on.
+    pub fn forget(&self, account: &Account) {
+        let key = AccountKey::of(account);
+        let forgotten = self.lock().accounts.remove(&key);
+        if let Some(upstream) = forgotten {
+            self.0.shared.tokens.drop_account(upstream.account());
+        }
+    }
+
+    /// Whether `host` refuses the credential of an account that is in use.
+    pub fn account_refused(&self, host: &str) -> bool {
+        let host = canonical(host);
+        self.lock().accounts.values().any(|upstream| upstream.is_refused_at(&host))
     }
 
     /// Whether requests to `host` fail at once because it failed too often of late.
@@ -114,6 +140,7 @@ impl Upstreams {
         let concurrency = own.and_then(|own| own.concurrency).unwrap_or(config.concurrency);
         let site = Arc::new(Site {
             base: base(host, own),
+            ecr: Endpoint::of(host, own.and_then(|own| own.ecr_endpoint.as_ref())),
             gate: Gate::new(concurrency, config.head_timeout, config.queue_timeout),
             breaker: Arc::new(Breaker::new(name.clone(), metrics.circuit_open.clone())),
             behalf: Behalf { number: shared.number(), tls: tls.get(host).unwrap_or(system_tls).clone(), metrics },

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use flotilla_runtime::{Host, Tasks, Trail};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use prometheus_client::metrics::counter::Counter;
 use rustls::ClientConfig;
@@ -99,9 +99,9 @@ impl Wire {
         HeaderValue::try_from(hops.join(", ")).ok()
     }
 
-    /// Cancel safe: closes the connection.
-    pub(crate) async fn send(&self, behalf: &Behalf, outgoing: Outgoing<'_>) -> Result<Incame, HttpError> {
-        let result = self.send_uncounted(behalf, outgoing).await;
+    /// Cancel safe: closes the connection. A request with a body may be sent twice as any other.
+    pub(crate) async fn send(&self, behalf: &Behalf, outgoing: Outgoing<'_>, body: Bytes) -> Result<Incame, HttpError> {
+        let result = self.send_uncounted(behalf, outgoing, body).await;
         match &result {
             Ok(incame) if incame.status.as_u16() < 600 => behalf.metrics.request(incame.status.as_str()),
             Ok(_) => behalf.metrics.request("invalid"),
@@ -110,7 +110,12 @@ impl Wire {
         result
     }
 
-    async fn send_uncounted(&self, behalf: &Behalf, outgoing: Outgoing<'_>) -> Result<Incame, HttpError> {
+    async fn send_uncounted(
+        &self,
+        behalf: &Behalf,
+        outgoing: Outgoing<'_>,
+        content: Bytes,
+    ) -> Result<Incame, HttpError> {
         let Outgoing { method, url, origin, named, mut headers } = outgoing;
         let target: Arc<str> = origin.to_string().into();
         let key = PoolKey { origin: origin.clone(), upstream: behalf.number };
@@ -130,7 +135,7 @@ impl Wire {
         let begin = if proxy.is_some() { Position::BeforeScheme } else { Position::BeforePath };
         let uri: Uri = url[begin..Position::AfterQuery].parse().map_err(|_| unusable())?;
         let request = || {
-            let mut request = Request::new(Empty::<Bytes>::new());
+            let mut request = Request::new(Full::new(content.clone()));
             *request.method_mut() = method.clone();
             *request.uri_mut() = uri.clone();
             *request.headers_mut() = headers.clone();

@@ -79,7 +79,9 @@ impl AwsError {
                     "The upstream registry URL {url} is invalid. Specify a valid upstream registry URL and try again"
                 ),
             ),
-            E::NoSecret(arn) => Self::new(ErrorCode::SECRET_NOT_FOUND, format!("The secret '{arn}' does not exist")),
+            E::NoSecretVersion(_) => Self::new(ErrorCode::SECRET_NOT_FOUND, error.to_string()),
+            E::SecretRequest(text) => Self::new(ErrorCode::UNABLE_TO_ACCESS_SECRET, text.clone()),
+            E::Unseal(_) => Self::new(ErrorCode::UNABLE_TO_DECRYPT_SECRET_VALUE, "The secret's value cannot be opened"),
             E::Busy { .. } => Self::new(ErrorCode::THROTTLING, "Rate exceeded"),
             E::Unavailable { retry_after } => {
                 let text = "temporarily unavailable; the outcome of a change is unknown, retry";
@@ -108,6 +110,7 @@ impl AwsError {
         let region = caller.region.as_deref().unwrap_or(home_region);
         let resource = match resource {
             Resource::Repository(name) => format!("arn:aws:ecr:{region}:{account_id}:repository/{name}"),
+            Resource::Secret(name) => format!("arn:aws:secretsmanager:{region}:{account_id}:secret:{name}"),
             Resource::Registry | Resource::Cluster => "*".to_owned(),
         };
         let text =

@@ -14,7 +14,7 @@ use flotilla_registry::{
     mapping::Namespace,
     upstream,
 };
-use flotilla_service::{Refreshed, Validation};
+use flotilla_service::{Refreshed, UpstreamHealth, Validation};
 
 use super::{Call, Failure, Handle, repository, repository_resource};
 
@@ -33,7 +33,12 @@ impl Handle for GetStatus {
             (false, Some(_)) => "Follower",
             (false, None) => "Candidate",
         };
-        let upstream = |(host, circuit_open)| UpstreamStatus { host, circuit_open, rate_limit_remaining: None };
+        let upstream = |health: UpstreamHealth| UpstreamStatus {
+            host: health.host,
+            circuit_open: health.circuit_open,
+            credential_failure: health.credential_failure,
+            rate_limit_remaining: None,
+        };
         Ok(GetStatusOutput {
             version: status.node.version.to_owned(),
             node_id: status.node.node.to_string(),

@@ -26,7 +26,7 @@ pub(super) enum Payload {
 const ELSEWHERE: [(&str, &str); 8] = [
     ("2010-05-15", "CloudFormation is not served here; see flotilla apply"),
     ("2010-05-08", "IAM is not served here yet: the root principal is the only one"),
-    ("secretsmanager", "Secrets Manager is not served here yet: cache rules pull anonymously"),
+    ("secretsmanager", "Of Secrets Manager only what credentials of cache rules need is served here"),
     ("TrentService", "KMS is not served here: encryption settings are stored and returned"),
     ("AmazonSSM", "Systems Manager is not served here"),
     ("AWSEvents", "EventBridge is not served here"),
@@ -140,8 +140,8 @@ mod tests {
         let form = ("Content-Type", "application/x-www-form-urlencoded");
         let cloud_formation = read(&[form], "Action=CreateStack&Version=2010-05-15").unwrap_err();
         assert_eq!(cloud_formation, "CloudFormation is not served here; see flotilla apply");
-        let secrets = read(&[("X-Amz-Target", "secretsmanager.CreateSecret")], "{}").unwrap_err();
-        assert!(secrets.starts_with("Secrets Manager"));
+        let secrets = read(&[("X-Amz-Target", "secretsmanager.RotateSecret")], "{}").unwrap_err();
+        assert!(secrets.starts_with("Of Secrets Manager"));
         let nonsense = read(&[("X-Amz-Target", "AmazonEC2ContainerRegistry_V20150921.Nonsense")], "{}").unwrap_err();
         assert_eq!(nonsense, "Nonsense is not served here");
         assert!(read(&[], "{}").is_err());

@@ -2,14 +2,14 @@ use flotilla_aws::{
     ErrorCode, Service,
     ecr::*,
     flotilla::{CheckImageReference, DescribeCacheRuleOptions, GetStatus, PutCacheRuleOptions, RefreshImage},
-    json, query,
+    json, query, secretsmanager,
     sts::GetCallerIdentity,
 };
 use flotilla_registry::access::Action;
 use flotilla_runtime::BoxFuture;
 use flotilla_service::Caller;
 
-use super::{AwsError, Call, Failure, Handle, Payload};
+use super::{AwsError, Call, Failure, Handle, Payload, secrets};
 use crate::{Door, http::Arrival};
 
 type Run = for<'a> fn(&'a Door, &'a Arrival, &'a Caller, Payload) -> BoxFuture<'a, Result<Vec<u8>, AwsError>>;
@@ -49,6 +49,19 @@ pub(super) static TABLE: &[Row] = &[
     row::<GetAccountSetting>(),
     row::<PutAccountSetting>(),
     row::<GetCallerIdentity>(),
+    row::<secretsmanager::CreateSecret>(),
+    row::<secretsmanager::PutSecretValue>(),
+    row::<secretsmanager::UpdateSecret>(),
+    row::<secretsmanager::GetSecretValue>(),
+    row::<secretsmanager::DescribeSecret>(),
+    row::<secretsmanager::ListSecrets>(),
+    row::<secretsmanager::DeleteSecret>(),
+    row::<secretsmanager::RestoreSecret>(),
+    row::<secretsmanager::ListSecretVersionIds>(),
+    row::<secretsmanager::UpdateSecretVersionStage>(),
+    row::<secretsmanager::TagResource>(),
+    row::<secretsmanager::UntagResource>(),
+    row::<secretsmanager::GetResourcePolicy>(),
     row::<GetStatus>(),
     row::<RefreshImage>(),
     row::<CheckImageReference>(),
@@ -78,7 +91,11 @@ async fn run<O: Handle>(
     caller: &Caller,
     payload: Payload,
 ) -> Result<Vec<u8>, AwsError> {
-    let malformed = |text: String| AwsError::new(ErrorCode::SERIALIZATION, text);
+    let malformed = |text: String| match O::SERVICE {
+        // The text shows what has the wrong type, and that may be a value.
+        Service::SecretsManager => AwsError::new(ErrorCode::SERIALIZATION, "a member of the body has the wrong type"),
+        _ => AwsError::new(ErrorCode::SERIALIZATION, text),
+    };
     let (input, is_form) = match payload {
         Payload::Json(body) => (json::decode::<O::Input>(&body).map_err(|e| malformed(e.to_string()))?, false),
         Payload::Query(form) => (form.decode::<O::Input>().map_err(|e| malformed(e.to_string()))?, true),
@@ -90,6 +107,7 @@ async fn run<O: Handle>(
     })?;
     let call = Call { door, arrival, permit };
     let output = O::handle(call, input).await.map_err(|failure| match failure {
+        Failure::Service(error) if O::SERVICE == Service::SecretsManager => secrets::error(&error, &door.account_id()),
         Failure::Service(error) => AwsError::from_service(&error, &door.account_id()),
         Failure::Aws(error) => error,
     })?;

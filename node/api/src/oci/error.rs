@@ -114,7 +114,12 @@ impl OciError {
             E::Origin(_) => bad_gateway("origin").hint("see the cache rule of this repository and its credential"),
             E::Transfer(error) => from_transfer(error),
             // What only calls about rules end with, and what should not happen at all.
-            E::UnsupportedUpstream(_) | E::NoSecret(_) | E::State(_) | E::Unexpected(_) => internal(),
+            E::UnsupportedUpstream(_)
+            | E::NoSecretVersion(_)
+            | E::SecretRequest(_)
+            | E::Unseal(_)
+            | E::State(_)
+            | E::Unexpected(_) => internal(),
         };
         mapped.0.cause = Some(Chain(error).to_string());
         mapped

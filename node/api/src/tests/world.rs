@@ -81,7 +81,7 @@ impl World {
         let upstreams = UpstreamConfig { hosts, head_timeout, ..UpstreamConfig::default() };
         let upstreams = Upstreams::new(host.clone(), upstreams, &mut registry).unwrap();
         let view = consensus.view();
-        let origins = Arc::new(Origins::new(view.clone(), upstreams.clone()));
+        let origins = Arc::new(Origins::new(view.clone(), upstreams.clone(), keyring.clone()));
         let parts =
             flotilla_transfer::Parts { node: NODE, host: host.clone(), blobs: blobs.clone(), origins: origins.clone() };
         let transfer = Transfer::new(parts, &mut registry);

@@ -51,7 +51,7 @@ impl Node {
     }
 
     fn user(&self, secret: &str) -> Arc<Upstream> {
-        let credential = Credential { username: "user".to_owned(), secret: Secret::from(secret.to_owned()) };
+        let credential = Credential::Password { username: "user".to_owned(), secret: Secret::from(secret.to_owned()) };
         self.upstreams.client(&Account { host: HOST.to_owned(), credential: Some(credential) })
     }
 

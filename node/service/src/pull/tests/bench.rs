@@ -121,11 +121,11 @@ impl Bench {
         };
         let upstreams = Upstreams::new(host.clone(), upstreams, &mut registry).unwrap();
         let view = consensus.view();
-        let origins = Arc::new(Origins::new(view.clone(), upstreams.clone()));
+        let keyring = Arc::new(Keyring::open_or_create(&host, &dir.path().join("keys")).unwrap());
+        let origins = Arc::new(Origins::new(view.clone(), upstreams.clone(), keyring.clone()));
         let transfer =
             flotilla_transfer::Parts { node: NODE, host: host.clone(), blobs: blobs.clone(), origins: origins.clone() };
         let transfer = Transfer::new(transfer, &mut registry);
-        let keyring = Arc::new(Keyring::open_or_create(&host, &dir.path().join("keys")).unwrap());
         let node = NodeIdentity {
             node: NODE,
             name: "n1".into(),
