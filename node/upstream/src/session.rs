@@ -26,6 +26,7 @@ use crate::{
     headers,
     origin::Origin,
     pauses::Pauses,
+    quota::Quota,
     realm,
     tokens::{Granted, Token, TokenKey, Tokens},
     wire::{Behalf, Body, Incame, Outgoing, Wire},
@@ -94,6 +95,7 @@ pub(crate) struct Session {
     credential: Option<Credential>,
     challenges: Mutex<Challenges>,
     pub(crate) pauses: Pauses,
+    pub(crate) quota: Quota,
 }
 
 struct Challenges {
@@ -127,7 +129,15 @@ impl Authorization {
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, site: Arc<Site>, number: u64, credential: Option<Credential>) -> Self {
         let challenges = Challenges { by_name: BoundedMap::new(MAX_CHALLENGES), latest: None };
-        Self { shared, site, number, credential, challenges: Mutex::new(challenges), pauses: Pauses::default() }
+        Self {
+            shared,
+            site,
+            number,
+            credential,
+            challenges: Mutex::new(challenges),
+            pauses: Pauses::default(),
+            quota: Quota::default(),
+        }
     }
 
     pub(crate) fn has_credential(&self) -> bool {

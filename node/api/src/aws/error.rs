@@ -76,6 +76,9 @@ impl AwsError {
             ),
             E::NoSecret(arn) => Self::new(ErrorCode::SECRET_NOT_FOUND, format!("The secret '{arn}' does not exist")),
             E::Busy { .. } => Self::new(ErrorCode::THROTTLING, "Rate exceeded"),
+            E::Limited { retry_after, .. } => {
+                Self { retry_after: Some(*retry_after), ..Self::new(ErrorCode::THROTTLING, "Rate exceeded") }
+            }
             E::Unavailable { retry_after } => {
                 let text = "temporarily unavailable; the outcome of a change is unknown, retry";
                 Self { retry_after: Some(*retry_after), ..Self::new(ErrorCode::SERVER, text) }
