@@ -17,6 +17,7 @@ mod t20_serve;
 mod t30_cut;
 mod t30_disk;
 mod t30_faults;
+mod t30_limits;
 mod t30_memory;
 mod t30_stale;
 mod t40_aws_input;

@@ -134,8 +134,12 @@ pub async fn assemble(
         blobs,
         keyring,
     };
-    let services_config =
-        ServicesConfig { access: config.access.clone(), pull: config.pull.clone(), rules: config.rules.clone() };
+    let services_config = ServicesConfig {
+        access: config.access.clone(),
+        limits: config.limits.clone(),
+        pull: config.pull.clone(),
+        rules: config.rules.clone(),
+    };
     let services = Services::new(&parts, services_config, &mut registry);
     Ok(Assembled { consensus, services, registry, storage_max })
 }

@@ -9,7 +9,7 @@ use flotilla_api::{AdminConfig, DoorsConfig, HttpConfig, MirrorConfig};
 use flotilla_base::ByteLen;
 use flotilla_consensus::ConsensusConfig;
 use flotilla_registry::upstream;
-use flotilla_service::{AccessConfig, PullConfig, RulesConfig};
+use flotilla_service::{AccessConfig, LimitsConfig, PullConfig, RulesConfig};
 use flotilla_upstream::UpstreamConfig;
 use serde::{Deserialize, Deserializer, de};
 
@@ -43,6 +43,8 @@ pub struct Config {
     pub rules: RulesConfig,
     #[serde(default)]
     pub pull: PullConfig,
+    #[serde(default)]
+    pub limits: LimitsConfig,
     #[serde(default)]
     pub access: AccessConfig,
     #[serde(default)]
@@ -172,6 +174,7 @@ impl Config {
             upstream: UpstreamConfig::default(),
             rules: RulesConfig::default(),
             pull: PullConfig::default(),
+            limits: LimitsConfig::default(),
             access: AccessConfig::default(),
             log: LogConfig::default(),
         }

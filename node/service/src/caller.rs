@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use flotilla_base::RequestId;
 use flotilla_registry::access::{Action, PrincipalArn};
 use flotilla_state::IdempotencyKey;
+use flotilla_upstream::Class;
 
 /// Who asks, as the door has established it.
 #[derive(Clone, Debug)]
@@ -16,6 +17,13 @@ pub struct Caller {
     pub region: Option<String>,
     /// The client's own mark of this call over its retries.
     pub idempotency: Option<IdempotencyKey>,
+}
+
+impl Caller {
+    /// As what upstreams are asked for him about something that is not held.
+    pub(crate) fn class(&self) -> Class {
+        if self.principal.is_anonymous() { Class::Anonymous } else { Class::Authenticated }
+    }
 }
 
 /// Proof that `caller` may do `action` to what it was asked for. Only [`crate::Access::allow`] makes one.

@@ -11,6 +11,8 @@ use flotilla_registry::{
 use flotilla_transfer::{OriginError, TransferError};
 use flotilla_upstream::UpstreamError;
 
+use crate::limits::{Limit, Limited};
+
 /// Why a use case ended without what was asked. Each door has one table from this to its own codes.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -44,6 +46,9 @@ pub enum ServiceError {
     /// Too much at once; the same call later succeeds.
     #[error("busy, retry")]
     Busy { retry_after: Option<Duration> },
+    /// The caller has caused so much that more has to wait; nothing is wrong with what he asked for.
+    #[error("limit of {} reached", what.as_str())]
+    Limited { what: Limit, retry_after: Duration },
     /// No quorum, stopping, or the outcome of a write is unknown.
     #[error("unavailable, retry")]
     Unavailable { retry_after: Duration },
@@ -58,6 +63,12 @@ pub enum ServiceError {
     /// A bug, said instead of a panic.
     #[error("unexpected outcome of {0}")]
     Unexpected(&'static str),
+}
+
+impl From<Limited> for ServiceError {
+    fn from(Limited { what, retry_after }: Limited) -> Self {
+        Self::Limited { what, retry_after }
+    }
 }
 
 impl From<ProposeError> for ServiceError {

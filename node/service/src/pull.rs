@@ -14,6 +14,7 @@ mod referrers;
 mod refresh;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod usage;
 mod validate;
 
@@ -43,10 +44,11 @@ use self::{
     cache::ManifestCache,
     failure::Failure,
     metrics::{Kind, Metrics},
+    turns::Turns,
     usage::Usage,
     validate::{Checked, Checks},
 };
-use crate::{Parts, Permit, ServiceError, proposer::Proposer};
+use crate::{Parts, Permit, ServiceError, limits::Limits, proposer::Proposer};
 
 /// Absences, proofs and lengths that are remembered, each; one that is forgotten is asked for again.
 const REMEMBERED: usize = 16_384;
@@ -97,6 +99,10 @@ pub struct Pull {
     tags: SingleFlight<LeaseKey, Result<Checked, Failure>>,
     digests: SingleFlight<LeaseKey, Result<ServedManifest, Failure>>,
     proofs: SingleFlight<(Name, Digest), Verdict>,
+    /// For whom the flights of tags and digests, and those of proofs, ask.
+    turns: Turns<LeaseKey>,
+    proof_turns: Turns<(Name, Digest)>,
+    limits: Limits,
     /// Blobs that are proven by their bytes, until the last of them has come.
     links: SingleFlight<(Name, Digest), ()>,
     /// What upstream did not have, or did not give us.
@@ -179,7 +185,13 @@ impl Source {
 }
 
 impl Pull {
-    pub(crate) fn new(parts: &Parts, config: PullConfig, proposer: Proposer, registry: &mut Registry) -> Arc<Self> {
+    pub(crate) fn new(
+        parts: &Parts,
+        config: PullConfig,
+        limits: Limits,
+        proposer: Proposer,
+        registry: &mut Registry,
+    ) -> Arc<Self> {
         let per_repository = config.repository_metrics;
         let pull = Arc::new(Self {
             config,
@@ -193,6 +205,9 @@ impl Pull {
             tags: SingleFlight::default(),
             digests: SingleFlight::default(),
             proofs: SingleFlight::default(),
+            turns: Turns::default(),
+            proof_turns: Turns::default(),
+            limits,
             links: SingleFlight::default(),
             noes: Recent::new(REMEMBERED),
             proven: Recent::new(REMEMBERED),
@@ -300,14 +315,14 @@ impl Pull {
 
     /// # Errors
     /// `NoManifest` only when every source of this repository said so (13); upstream trouble never fails what is held
-    /// (4).
+    /// (4). `Limited` only for what is not held.
     pub async fn manifest(
         self: &Arc<Self>,
-        _: Permit<'_>,
+        permit: Permit<'_>,
         target: &Target,
         reference: &Reference,
     ) -> Result<ServedManifest, ServiceError> {
-        let served = self.serve_manifest(target, reference).await;
+        let served = self.serve_manifest(permit.caller(), target, reference).await;
         self.metrics.pulled(Kind::Manifest, served.as_ref().map(|served| served.freshness));
         if served.is_ok() {
             self.metrics.pulled_from(&target.repository);
@@ -321,11 +336,11 @@ impl Pull {
     /// `NoBlob` only when the repository's own upstream said so, or after a barrier (13).
     pub async fn blob(
         self: &Arc<Self>,
-        _: Permit<'_>,
+        permit: Permit<'_>,
         target: &Target,
         digest: &Digest,
     ) -> Result<ServedBlob, ServiceError> {
-        let served = self.serve_blob(target, digest).await;
+        let served = self.serve_blob(permit.caller(), target, digest).await;
         self.metrics.pulled(Kind::Blob, served.as_ref().map(|served| served.freshness));
         served
     }
@@ -336,11 +351,11 @@ impl Pull {
     /// As [`Pull::blob`].
     pub async fn blob_len(
         self: &Arc<Self>,
-        _: Permit<'_>,
+        permit: Permit<'_>,
         target: &Target,
         digest: &Digest,
     ) -> Result<ByteLen, ServiceError> {
-        self.serve_blob_len(target, digest).await
+        self.serve_blob_len(permit.caller(), target, digest).await
     }
 
     /// Index of the manifests that refer to `digest`: upstream's on a cached repository, else one that is empty.
@@ -349,12 +364,12 @@ impl Pull {
     /// `Upstream` and `Origin`, when it cannot be told.
     pub async fn referrers(
         self: &Arc<Self>,
-        _: Permit<'_>,
+        permit: Permit<'_>,
         target: &Target,
         digest: &Digest,
         artifact_type: Option<&str>,
     ) -> Result<Bytes, ServiceError> {
-        self.find_referrers(target, digest, artifact_type).await
+        self.find_referrers(permit.caller(), target, digest, artifact_type).await
     }
 
     /// Validates one tag, or every tag of the repository, against upstream now.
@@ -363,11 +378,11 @@ impl Pull {
     /// `Invalid` when no rule covers the repository; what upstream said is in each tag's place.
     pub async fn refresh(
         self: &Arc<Self>,
-        _: Permit<'_>,
+        permit: Permit<'_>,
         target: &Target,
         tag: Option<&Tag>,
     ) -> Result<Vec<Refreshed>, ServiceError> {
-        self.refresh_tags(target, tag).await
+        self.refresh_tags(permit.caller(), target, tag).await
     }
 }
 

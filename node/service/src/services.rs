@@ -3,8 +3,8 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 
 use crate::{
-    Access, AccessConfig, Cluster, Images, Parts, Pull, PullConfig, Repositories, Rules, RulesConfig, Secrets,
-    Templates, proposer::Proposer,
+    Access, AccessConfig, Cluster, Images, LimitsConfig, Parts, Pull, PullConfig, Repositories, Rules, RulesConfig,
+    Secrets, Templates, limits::Limits, proposer::Proposer,
 };
 
 /// All use cases of one node; no logic of its own.
@@ -23,6 +23,7 @@ pub struct Services {
 #[derive(Clone, Debug, Default)]
 pub struct ServicesConfig {
     pub access: AccessConfig,
+    pub limits: LimitsConfig,
     pub pull: PullConfig,
     pub rules: RulesConfig,
 }
@@ -30,7 +31,8 @@ pub struct ServicesConfig {
 impl Services {
     pub fn new(parts: &Parts, config: ServicesConfig, registry: &mut Registry) -> Arc<Self> {
         let proposer = Proposer::new(parts);
-        let pull = Pull::new(parts, config.pull, proposer.clone(), registry);
+        let limits = Limits::new(config.limits, registry);
+        let pull = Pull::new(parts, config.pull, limits, proposer.clone(), registry);
         let access = Arc::new(Access::new(parts, config.access, proposer.clone()));
         Arc::new(Self {
             rules: Rules::new(parts, config.rules, access.clone(), proposer.clone()),

@@ -5,7 +5,7 @@ use flotilla_oci::Digest;
 use flotilla_registry::cache_rule::Origin;
 use flotilla_runtime::{ByteStream, Host, SingleFlight};
 use flotilla_storage::BlobStore;
-use flotilla_upstream::Download;
+use flotilla_upstream::{Class, Download, Turn};
 
 use crate::{
     Have, Lease, TransferError, Want,
@@ -41,11 +41,17 @@ pub(crate) enum Source {
 
 impl Core {
     /// Asks `origin`, unless it failed so lately that the answer is known.
-    pub(crate) async fn ask(&self, origin: &Origin, digest: &Digest, from: u64) -> Result<Download, TransferError> {
+    pub(crate) async fn ask(
+        &self,
+        origin: &Origin,
+        digest: &Digest,
+        from: u64,
+        turn: Turn,
+    ) -> Result<Download, TransferError> {
         if let Some(error) = self.failures.of(digest, origin) {
             return Err(error);
         }
-        let asked = self.fetch.open(origin, digest, from).await;
+        let asked = self.fetch.open(origin, digest, from, turn).await;
         asked.inspect_err(|error| self.failures.remember(digest, origin, error))
     }
 
@@ -55,10 +61,11 @@ impl Core {
         digest: Digest,
         len: Option<ByteLen>,
         origin: &Origin,
+        class: Class,
         reason: Passing,
         verdict: Verdict,
     ) -> Result<(ByteLen, ByteStream), TransferError> {
-        let download = self.ask(origin, &digest, 0).await?;
+        let download = self.ask(origin, &digest, 0, class.into()).await?;
         if len.is_some_and(|len| len != download.len) {
             let error = TransferError::other_len(origin.rule.as_str());
             self.failures.remember(&digest, origin, &error);

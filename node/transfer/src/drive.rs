@@ -327,7 +327,7 @@ impl<'a> Drive<'a> {
                 download
             }
             Source::Origin(origin) => {
-                let asked = self.core.ask(origin, &self.fill.digest, from).await;
+                let asked = self.core.ask(origin, &self.fill.digest, from, self.fill.turn()).await;
                 asked.inspect_err(|error| self.fill.failed(origin, error.clone())).ok()
             }
         }

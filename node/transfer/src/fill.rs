@@ -7,6 +7,7 @@ use flotilla_base::ByteLen;
 use flotilla_oci::Digest;
 use flotilla_registry::cache_rule::Origin;
 use flotilla_runtime::Drain;
+use flotilla_upstream::{Class, Turn};
 use tokio::sync::watch;
 
 use crate::{TransferError, failures::Failures, metrics::Passing};
@@ -25,6 +26,8 @@ pub(crate) struct Fill {
     /// Takes bytes of this origin and of nobody else, not even those that an earlier fill left on the disk: it is led
     /// for a repository whose upstream has proven nothing yet and is not believed without its bytes.
     pub only: Option<Origin>,
+    /// Of the best of those who want it.
+    class: watch::Sender<Class>,
     stage: watch::Sender<Stage>,
     followers: watch::Sender<usize>,
     paused: watch::Sender<bool>,
@@ -72,6 +75,7 @@ impl Fill {
             digest,
             len,
             only,
+            class: watch::Sender::new(Class::Anonymous),
             stage: watch::Sender::new(Stage::Deciding),
             followers: watch::Sender::new(0),
             paused: watch::Sender::new(false),
@@ -85,7 +89,7 @@ impl Fill {
     }
 
     /// Counts a follower and takes up its source; `false` when the fill is about to end.
-    pub(crate) fn attach(&self, origin: Option<&Origin>) -> bool {
+    pub(crate) fn attach(&self, origin: Option<&Origin>, class: Class) -> bool {
         let mut shared = self.lock();
         if shared.closed {
             return false;
@@ -97,7 +101,21 @@ impl Fill {
             shared.sources.push((origin.clone(), Answer::Untried));
         }
         self.followers.send_modify(|followers| *followers += 1);
+        self.raise(class);
         true
+    }
+
+    pub(crate) fn raise(&self, class: Class) {
+        self.class.send_if_modified(|best| {
+            let rises = class > *best;
+            *best = class.max(*best);
+            rises
+        });
+    }
+
+    /// When its upstream is asked: who joins with a better right takes all who wait with him.
+    pub(crate) fn turn(&self) -> Turn {
+        Turn::rising(&self.class)
     }
 
     #[cfg(test)]
@@ -238,8 +256,13 @@ pub(crate) struct Follow {
 
 impl Follow {
     /// `None` when the fill is about to end.
-    pub(crate) fn attach(fill: Arc<Fill>, origin: Option<&Origin>, orphanage: Arc<Orphans>) -> Option<Self> {
-        fill.attach(origin).then_some(Self { fill, orphanage })
+    pub(crate) fn attach(
+        fill: Arc<Fill>,
+        origin: Option<&Origin>,
+        class: Class,
+        orphanage: Arc<Orphans>,
+    ) -> Option<Self> {
+        fill.attach(origin, class).then_some(Self { fill, orphanage })
     }
 
     pub(crate) fn fill(&self) -> &Fill {

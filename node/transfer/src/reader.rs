@@ -9,6 +9,7 @@ use flotilla_oci::Digest;
 use flotilla_registry::cache_rule::Origin;
 use flotilla_runtime::{BoxFuture, ByteStream};
 use flotilla_storage::{BlobReader, StorageError};
+use flotilla_upstream::Class;
 
 use tokio::sync::watch;
 
@@ -61,6 +62,7 @@ impl Sealing {
 pub(crate) struct Rescue {
     pub core: Arc<Core>,
     pub origin: Origin,
+    pub class: Class,
 }
 
 impl Reader {
@@ -190,10 +192,10 @@ fn is_loss(error: &StorageError) -> bool {
 
 impl Rescue {
     fn open(&self, digest: Digest, len: ByteLen) -> Feed {
-        let Self { core, origin } = self.clone();
+        let Self { core, origin, class } = self.clone();
         core.metrics.duplicates.inc();
         Feed::Opening(Box::pin(async move {
-            let passing = core.pass(digest, Some(len), &origin, Passing::Rescue, Box::new(|_| ())).await;
+            let passing = core.pass(digest, Some(len), &origin, class, Passing::Rescue, Box::new(|_| ())).await;
             passing.map(|(_, body)| body)
         }))
     }

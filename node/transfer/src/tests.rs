@@ -8,6 +8,7 @@ use bytes::Bytes;
 use flotilla_base::{ByteLen, ByteRange};
 use flotilla_runtime::{Fault, Host, MemoryDisk};
 use flotilla_storage::Found;
+use flotilla_upstream::Class;
 
 use self::fake::{Bench, Reply, blob_of, drained, origin, through};
 use crate::{Blob, Delivered, TransferError, Wanted};
@@ -16,7 +17,7 @@ use crate::{Blob, Delivered, TransferError, Wanted};
 const LEN: usize = 3 << 20;
 
 fn wanted(bytes: &Bytes, rule: &str) -> Wanted {
-    Wanted { digest: fake::digest_of(bytes), len: None, origin: Some(origin(rule)) }
+    Wanted { digest: fake::digest_of(bytes), len: None, origin: Some(origin(rule)), class: Class::Authenticated }
 }
 
 fn unheard() -> Delivered {
@@ -49,6 +50,33 @@ async fn many_askers_cost_one_fetch_and_all_get_the_bytes() {
     let again = local(bench.transfer.open(&wanted).await.unwrap());
     assert!(again.sealing().is_none(), "what is sealed is served without a fill");
     assert_eq!(drained(again.range(ByteRange { start: 5, end: 9 })).await.unwrap(), bytes.slice(5..9));
+}
+
+#[tokio::test]
+async fn who_signed_in_and_joins_a_fill_of_an_anonymous_caller_waits_no_longer_than_alone() {
+    let bench = Bench::new().await;
+    let bytes = blob_of(1, LEN);
+    let gate = bench.fetch.script_gated("a", Reply::body(&bytes));
+    let signed_in = wanted(&bytes, "a");
+    let anonymous = Wanted { class: Class::Anonymous, ..signed_in.clone() };
+    assert!(bench.transfer.open_begun(&anonymous).await.unwrap().is_none(), "nothing is begun for it");
+    assert!(bench.fetch.opened().is_empty());
+    let first = tokio::spawn({
+        let (transfer, wanted) = (bench.transfer.clone(), anonymous.clone());
+        async move { drained(local(transfer.open(&wanted).await.unwrap())).await.unwrap() }
+    });
+    bench.fetch.asked("a").await;
+    assert_eq!(bench.fetch.classes(), [Class::Anonymous]);
+    let second = tokio::spawn({
+        let (transfer, wanted) = (bench.transfer.clone(), signed_in.clone());
+        async move { drained(local(transfer.open_begun(&wanted).await.unwrap().unwrap())).await.unwrap() }
+    });
+    bench.transfer.followers(&signed_in.digest, 2).await;
+    assert_eq!(bench.fetch.classes(), [Class::Authenticated]);
+    gate.send(()).unwrap();
+    assert_eq!((first.await.unwrap(), second.await.unwrap()), (bytes.clone(), bytes));
+    assert_eq!(bench.fetch.opened().len(), 1);
+    assert!(bench.transfer.open_begun(&anonymous).await.unwrap().is_some(), "it is here");
 }
 
 #[tokio::test]
@@ -177,7 +205,7 @@ async fn a_source_without_the_blob_does_not_fail_those_whose_source_has_it() {
     let unproven = {
         let (transfer, wanted) = (bench.transfer.clone(), wanted(&bytes, "a"));
         bench.fetch.trust("a");
-        tokio::spawn(async move { transfer.open_unproven(&wanted, &unheard()).await })
+        tokio::spawn(async move { transfer.open_unproven(&wanted, &Class::Authenticated.into(), &unheard()).await })
     };
     bench.fetch.asked("a").await;
     let second = opening("b");
@@ -194,14 +222,22 @@ async fn what_an_unbelieved_origin_leads_takes_nobody_elses_bytes() {
     let bytes = blob_of(12, LEN);
     bench.fetch.script("hostile", [Reply::cut(&bytes, 2 << 20)]);
     bench.fetch.script("good", [Reply::body(&bytes)]);
-    let unproven = bench.transfer.open_unproven(&wanted(&bytes, "hostile"), &unheard()).await.unwrap();
+    let unproven = bench
+        .transfer
+        .open_unproven(&wanted(&bytes, "hostile"), &Class::Authenticated.into(), &unheard())
+        .await
+        .unwrap();
     let hostile = local(unproven.unwrap());
     let sealing = hostile.sealing().unwrap();
     assert!(drained(hostile).await.is_err());
     assert!(!sealing.sealed().await);
     assert_eq!(drained(local(bench.transfer.open(&wanted(&bytes, "good")).await.unwrap())).await.unwrap(), bytes);
     assert_eq!(bench.fetch.opened().last(), Some(&("good".to_owned(), 0)), "nobody goes on from what it left");
-    let held = bench.transfer.open_unproven(&wanted(&bytes, "hostile"), &unheard()).await.unwrap();
+    let held = bench
+        .transfer
+        .open_unproven(&wanted(&bytes, "hostile"), &Class::Authenticated.into(), &unheard())
+        .await
+        .unwrap();
     assert!(held.is_none(), "what is here proves nothing for another repository (6)");
 }
 
@@ -212,7 +248,11 @@ async fn what_an_unbelieved_origin_sends_feeds_nobody_who_did_not_ask_it() {
     let (reply, feed) = Reply::fed(LEN);
     bench.fetch.script("hostile", [reply, Reply::body(&bytes)]);
     bench.fetch.script("good", [Reply::body(&bytes)]);
-    let unproven = bench.transfer.open_unproven(&wanted(&bytes, "hostile"), &unheard()).await.unwrap();
+    let unproven = bench
+        .transfer
+        .open_unproven(&wanted(&bytes, "hostile"), &Class::Authenticated.into(), &unheard())
+        .await
+        .unwrap();
     let mut hostile = local(unproven.unwrap());
     feed.send(Ok(garbage.slice(..1_500_000))).await.unwrap();
     let unread = hostile.again();
@@ -260,7 +300,12 @@ async fn a_part_that_others_brought_is_not_shown_to_an_unbelieved_origin() {
     bench.fetch.script("hostile", [Reply::fed(LEN).0, Reply::cut(&bytes, 0)]);
     let good = local(bench.transfer.open(&wanted(&bytes, "good")).await.unwrap());
     assert!(drained(good).await.is_err());
-    let blob = bench.transfer.open_unproven(&wanted(&bytes, "hostile"), &unheard()).await.unwrap().unwrap();
+    let blob = bench
+        .transfer
+        .open_unproven(&wanted(&bytes, "hostile"), &Class::Authenticated.into(), &unheard())
+        .await
+        .unwrap()
+        .unwrap();
     let (_, body) = through(blob);
     assert!(fake::drained_stream(body).await.is_err(), "nothing but what it delivers itself: nothing");
 }

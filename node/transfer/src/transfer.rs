@@ -5,6 +5,7 @@ use flotilla_oci::Digest;
 use flotilla_registry::cache_rule::Origin;
 use flotilla_runtime::{ByteStream, Flight, Host, SingleFlight};
 use flotilla_storage::{BlobReader, BlobStore, Found};
+use flotilla_upstream::{Class, Turn};
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -35,6 +36,9 @@ pub struct Wanted {
     pub digest: Digest,
     pub len: Option<ByteLen>,
     pub origin: Option<Origin>,
+    /// For whom, when an upstream has to be asked.
+    #[serde(default)]
+    pub class: Class,
 }
 
 /// A blob whose head is known.
@@ -129,7 +133,7 @@ impl Transfer {
             if let Found::Sealed(reader) = self.core.blobs.find(&wanted.digest).await? {
                 return Ok(Blob::Local(self.reader(reader, wanted, None)));
             }
-            if let Some(joined) = self.join(wanted, None).await?
+            if let Some(joined) = self.join(wanted, None, None).await?
                 && let Some(blob) = self.follow(joined, wanted, &unheard()).await?
             {
                 return Ok(blob);
@@ -138,8 +142,23 @@ impl Transfer {
         Err(TransferError::Busy)
     }
 
+    /// As [`Transfer::open`], but only where nothing has to be begun for it: the blob is sealed here, or on its way
+    /// already; `None` otherwise. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Transfer::open`].
+    pub async fn open_begun(self: &Arc<Self>, wanted: &Wanted) -> Result<Option<Blob>, TransferError> {
+        if let Found::Sealed(reader) = self.core.blobs.find(&wanted.digest).await? {
+            return Ok(Some(Blob::Local(self.reader(reader, wanted, None))));
+        }
+        if self.core.fills.follow(&wanted.digest).is_none() {
+            return Ok(None);
+        }
+        self.open(wanted).await.map(Some)
+    }
+
     /// Opens a blob for a repository that has no link to it: what comes is what `wanted`'s own origin delivers, or what
-    /// it has answered for while its host is trusted. `None` when the blob is here already, or comes from somewhere
+    /// it has answered for while its host is trusted; `turn` may rise meanwhile. `None` when the blob is here already, or comes from somewhere
     /// else: then [`Transfer::prove`] tells whether the origin has it. `done` is called when the blob passes by and all
     /// bytes matched. Cancel safe.
     ///
@@ -148,6 +167,7 @@ impl Transfer {
     pub async fn open_unproven(
         self: &Arc<Self>,
         wanted: &Wanted,
+        turn: &Turn,
         done: &Delivered,
     ) -> Result<Option<Blob>, TransferError> {
         let origin = wanted.origin.as_ref().ok_or(TransferError::Nowhere(wanted.digest))?;
@@ -156,7 +176,7 @@ impl Transfer {
             if let Found::Sealed(_) = self.core.blobs.find(&wanted.digest).await? {
                 return Ok(None);
             }
-            let Some(joined) = self.join(wanted, (!trusted).then_some(origin)).await? else { continue };
+            let Some(joined) = self.join(wanted, (!trusted).then_some(origin), Some(turn)).await? else { continue };
             let alone = joined.follow.fill().only.as_ref() == Some(origin);
             if !trusted && !alone {
                 return Ok(None);
@@ -197,6 +217,15 @@ impl Transfer {
         }
     }
 
+    /// Somebody of `class` waits for the fill of `digest`, if there is one, without having joined it yet.
+    pub fn raise(&self, digest: &Digest, class: Class) {
+        if let Some(flight) = self.core.fills.follow(digest)
+            && let Some(fill) = &*flight.borrow()
+        {
+            fill.raise(class);
+        }
+    }
+
     /// Fills that run now.
     pub fn fills_in_flight(&self) -> u64 {
         self.core.fills.len() as u64
@@ -220,11 +249,11 @@ impl Transfer {
     ///
     /// # Errors
     /// As [`Transfer::open`].
-    pub async fn prove(&self, digest: &Digest, origin: &Origin) -> Result<Proof, TransferError> {
+    pub async fn prove(&self, digest: &Digest, origin: &Origin, turn: Turn) -> Result<Proof, TransferError> {
         if let Some(error) = self.core.failures.of(digest, origin) {
             return Err(error);
         }
-        let proof = self.core.fetch.prove(origin, digest).await;
+        let proof = self.core.fetch.prove(origin, digest, turn).await;
         proof.inspect_err(|error| self.core.failures.remember(digest, origin, error))
     }
 
@@ -236,7 +265,8 @@ impl Transfer {
     }
 
     fn reader(&self, reader: BlobReader, wanted: &Wanted, follow: Option<Follow>) -> Reader {
-        let rescue = wanted.origin.clone().map(|origin| Rescue { core: self.core.clone(), origin });
+        let rescue =
+            wanted.origin.clone().map(|origin| Rescue { core: self.core.clone(), origin, class: wanted.class });
         Reader::new(reader, rescue, follow)
     }
 
@@ -248,12 +278,17 @@ impl Transfer {
                 done(len);
             }
         });
-        let (len, body) = self.core.pass(wanted.digest, wanted.len, origin, reason, verdict).await?;
+        let (len, body) = self.core.pass(wanted.digest, wanted.len, origin, wanted.class, reason, verdict).await?;
         Ok(Blob::Through { len, body })
     }
 
     /// Joins the fill of the blob, or starts it; `None` when one was met in its last moment and is gone now.
-    async fn join(&self, wanted: &Wanted, only: Option<&Origin>) -> Result<Option<Joined>, TransferError> {
+    async fn join(
+        &self,
+        wanted: &Wanted,
+        only: Option<&Origin>,
+        turn: Option<&Turn>,
+    ) -> Result<Option<Joined>, TransferError> {
         let core = &self.core;
         match core.fills.claim(wanted.digest) {
             Flight::Lead(lead) => {
@@ -267,9 +302,12 @@ impl Transfer {
                 let fill = Arc::new(Fill::new(wanted.digest, wanted.len, only.cloned()));
                 lead.publish(fill.clone());
                 let flight = lead.follow();
-                let Some(follow) = Follow::attach(fill.clone(), Some(origin), core.orphans.clone()) else {
+                let Some(follow) = Follow::attach(fill.clone(), Some(origin), wanted.class, core.orphans.clone())
+                else {
                     return Ok(None);
                 };
+                // What rises from here on finds the fill with `raise`.
+                fill.raise(turn.map_or(wanted.class, Turn::class));
                 core.host.tasks.spawn("fill", drive::run(core.clone(), fill, lead));
                 Ok(Some(Joined { follow, led: true, flight }))
             }
@@ -293,7 +331,8 @@ impl Transfer {
                     while flight.changed().await.is_ok() {}
                     return Ok(None);
                 }
-                let attach = |fill| Follow::attach(fill, wanted.origin.as_ref(), core.orphans.clone());
+                let class = turn.map_or(wanted.class, Turn::class);
+                let attach = |fill| Follow::attach(fill, wanted.origin.as_ref(), class, core.orphans.clone());
                 if let Some(follow) = fill.and_then(attach) {
                     return Ok(Some(Joined { follow, led: false, flight }));
                 }

@@ -52,15 +52,15 @@ struct Resuming {
     permit: Option<Permit>,
 }
 
-/// Opens `digest` at byte `from`.
+/// Opens `digest` at byte `from`; the permit is held until the body ends.
 pub(crate) async fn open(
     session: &Arc<Session>,
+    permit: Permit,
     name: &Name,
     digest: &Digest,
     from: u64,
 ) -> Result<Download, UpstreamError> {
     let host = &session.site.name;
-    let permit = session.site.gate.enter_blob().await.ok_or_else(|| UpstreamError::Busy { host: host.clone() })?;
     let get = ask(Method::GET, name, digest, from);
     let opened = session.retrying(|| request(session, &get)).await?;
     let total = match opened.total {

@@ -19,6 +19,9 @@ pub enum UpstreamError {
     /// 429.
     #[error("{host} throttles us")]
     Throttled { host: Arc<str>, retry_after: Option<Duration> },
+    /// Its limit is nearly used up; what is left is kept for callers who signed in and for tags that are held.
+    #[error("what is left of {host}'s rate limit is kept from anonymous callers")]
+    Reserved { host: Arc<str>, retry_after: Duration },
     /// Not reached, timed out, cut, or answered 5xx.
     #[error("{host} is not available")]
     Unavailable {

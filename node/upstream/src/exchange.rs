@@ -123,6 +123,7 @@ impl Session {
         drop(pass);
         if let Some(remaining) = headers::rate_limit_remaining(&answer.headers) {
             self.site.behalf.metrics.remaining(remaining);
+            self.quota.hear(&answer.headers);
         }
         if answer.status == StatusCode::TOO_MANY_REQUESTS
             && let Some(wait) = headers::retry_after(&answer.headers, self.shared.clock.now())

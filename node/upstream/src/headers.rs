@@ -8,7 +8,9 @@ use http::{HeaderMap, HeaderName, header};
 
 /// The digest of a manifest or blob as the registry sees it.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const RATELIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok().map(str::trim)
@@ -27,6 +29,19 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
 /// `ratelimit-remaining: 76;w=21600`.
 pub(crate) fn rate_limit_remaining(headers: &HeaderMap) -> Option<i64> {
     text(headers, RATELIMIT_REMAINING)?.split(';').next()?.trim().parse().ok()
+}
+
+/// `ratelimit-limit: 100;w=21600`: how much there is, and in which time.
+pub(crate) fn rate_limit(headers: &HeaderMap) -> Option<(u64, Option<Duration>)> {
+    let mut parts = text(headers, RATELIMIT_LIMIT)?.split(';').map(str::trim);
+    let limit = parts.next()?.parse().ok()?;
+    let window = parts.find_map(|part| part.strip_prefix("w=")?.parse().ok());
+    Some((limit, window.map(Duration::from_secs)))
+}
+
+/// `ratelimit-reset: 30`, in seconds.
+pub(crate) fn rate_limit_reset(headers: &HeaderMap) -> Option<Duration> {
+    text(headers, RATELIMIT_RESET)?.parse().ok().map(Duration::from_secs)
 }
 
 pub(crate) fn content_length(headers: &HeaderMap) -> Option<ByteLen> {
@@ -117,6 +132,10 @@ mod tests {
     fn the_rest_is_read_leniently() {
         assert_eq!(rate_limit_remaining(&with(RATELIMIT_REMAINING, "76;w=21600")), Some(76));
         assert_eq!(rate_limit_remaining(&with(RATELIMIT_REMAINING, "x")), None);
+        let hub = rate_limit(&with(RATELIMIT_LIMIT, "100;w=21600"));
+        assert_eq!(hub, Some((100, Some(Duration::from_secs(21600)))));
+        assert_eq!(rate_limit(&with(RATELIMIT_LIMIT, "60")), Some((60, None)));
+        assert_eq!(rate_limit(&with(RATELIMIT_LIMIT, "-1;w=x")), None);
         let html = with(header::CONTENT_TYPE, "Text/HTML; charset=utf-8");
         assert!(is_html(&html));
         assert_eq!(media_type(&html).unwrap().0, "Text/HTML");
@@ -130,10 +149,10 @@ mod tests {
         #[test]
         fn hostile_values_never_panic(value in "[ -~]{0,40}", digits in "bytes [0-9]{0,25}-[0-9]{0,25}/[0-9*]{0,25}") {
             for value in [&value, &digits] {
-                for name in [header::RETRY_AFTER, header::CONTENT_RANGE, header::CONTENT_TYPE, RATELIMIT_REMAINING] {
+                for name in [header::RETRY_AFTER, header::CONTENT_RANGE, header::CONTENT_TYPE, RATELIMIT_REMAINING, RATELIMIT_LIMIT] {
                     let headers = with(name, value);
                     let _ = (retry_after(&headers, Timestamp(0)), content_range(&headers), media_type(&headers));
-                    let _ = rate_limit_remaining(&headers);
+                    let _ = (rate_limit_remaining(&headers), rate_limit(&headers), rate_limit_reset(&headers));
                 }
             }
         }

@@ -28,6 +28,7 @@ use crate::{
     headers,
     origin::Origin,
     pauses::Pauses,
+    quota::Quota,
     realm,
     tokens::{Granted, Token, TokenKey, Tokens},
     wire::{Behalf, Body, Incame, Outgoing, Wire},
@@ -112,6 +113,7 @@ pub(crate) struct Session {
     pub(crate) pauses: Pauses,
     /// The upstream said no to the credential itself, and nothing else since.
     refused: AtomicBool,
+    pub(crate) quota: Quota,
 }
 
 struct Challenges {
@@ -153,6 +155,7 @@ impl Session {
             challenges: Mutex::new(challenges),
             pauses: Pauses::default(),
             refused: AtomicBool::new(false),
+            quota: Quota::default(),
         }
     }
 

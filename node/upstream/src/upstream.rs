@@ -8,16 +8,18 @@ use flotilla_runtime::ByteStream;
 use http::{HeaderMap, Method};
 
 use crate::{
-    UpstreamError, download,
+    Class, Turn, UpstreamError, download,
     exchange::{Answer, Ask},
     gate::Permit,
     headers, probe,
     session::Session,
 };
 
-/// One upstream registry under one account. All calls are cancel safe: dropping one closes its connection.
+/// One upstream registry under one account, asked for somebody. All calls are cancel safe: dropping one closes its
+/// connection.
 pub struct Upstream {
     session: Arc<Session>,
+    turn: Turn,
 }
 
 /// What a HEAD of a manifest tells; each part only if the upstream sent it.
@@ -75,7 +77,13 @@ const REFERRERS_LIMIT: ByteLen = MANIFEST_LIMIT;
 
 impl Upstream {
     pub(crate) fn new(session: Session) -> Self {
-        Self { session: Arc::new(session) }
+        Self { session: Arc::new(session), turn: Class::default().into() }
+    }
+
+    /// The same upstream and account, asked for those of `turn`.
+    #[must_use]
+    pub fn on_behalf_of(&self, turn: impl Into<Turn>) -> Self {
+        Self { session: self.session.clone(), turn: turn.into() }
     }
 
     /// Under which its tokens are kept.
@@ -111,6 +119,12 @@ impl Upstream {
     /// [`UpstreamError`].
     pub async fn manifest(&self, name: &Name, reference: &Reference) -> Result<FetchedManifest, UpstreamError> {
         let _permit = self.enter().await?;
+        // Asked when it is our turn: what the one before us heard counts, and so does who joined meanwhile.
+        if self.turn.class() == Class::Anonymous
+            && let Some(retry_after) = self.session.quota.kept()
+        {
+            return Err(UpstreamError::Reserved { host: self.session.site.name.clone(), retry_after });
+        }
         let ask = manifest(Method::GET, name, reference);
         let (headers, bytes) = self.session.retrying(|| self.ask_whole(&ask, MANIFEST_LIMIT)).await?;
         if let Some(promised) = self.content_digest(&headers)?
@@ -147,7 +161,10 @@ impl Upstream {
     /// # Errors
     /// [`UpstreamError`].
     pub async fn blob(&self, name: &Name, digest: &Digest, from: u64) -> Result<Download, UpstreamError> {
-        download::open(&self.session, name, digest, from).await
+        let site = &self.session.site;
+        let permit = site.gate.enter_blob(&self.turn).await;
+        let permit = permit.ok_or_else(|| UpstreamError::Busy { host: site.name.clone() })?;
+        download::open(&self.session, permit, name, digest, from).await
     }
 
     /// The index of what refers to `digest`, verbatim and at most 4 MiB; `None` when the upstream has no referrers API.
@@ -189,7 +206,7 @@ impl Upstream {
 
     async fn enter(&self) -> Result<Permit, UpstreamError> {
         let site = &self.session.site;
-        site.gate.enter().await.ok_or_else(|| UpstreamError::Busy { host: site.name.clone() })
+        site.gate.enter(&self.turn).await.ok_or_else(|| UpstreamError::Busy { host: site.name.clone() })
     }
 
     async fn ask(&self, ask: &Ask) -> Result<Answer, UpstreamError> {

@@ -25,7 +25,7 @@ pub fn download(address: SocketAddr, path: &str, buffer: &mut [u8]) -> io::Resul
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let start = Instant::now();
-    stream.write_all(request("GET", address, path).as_bytes())?;
+    stream.write_all(request("GET", address, path, None).as_bytes())?;
     let mut filled = 0;
     let (head_bytes, body_bytes) = loop {
         let n = stream.read(&mut buffer[filled..])?;
@@ -85,9 +85,17 @@ pub struct Rate {
 }
 
 /// Requests one after the other on each of `connections`, for `duration`, from one thread.
-pub fn requests(address: SocketAddr, method: &'static str, path: &str, connections: usize, duration: Duration) -> Rate {
+/// `authorization` is the value of that header.
+pub fn requests(
+    address: SocketAddr,
+    method: &'static str,
+    path: &str,
+    authorization: Option<&str>,
+    connections: usize,
+    duration: Duration,
+) -> Rate {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let request = request(method, address, path);
+    let request = request(method, address, path, authorization);
     let mut latencies = runtime.block_on(async {
         let tasks: Vec<_> = (0..connections)
             .map(|_| tokio::spawn(connection(address, request.clone(), method == "HEAD", Instant::now() + duration)))
@@ -131,9 +139,10 @@ async fn connection(address: SocketAddr, request: String, no_body: bool, until: 
     }
 }
 
-fn request(method: &str, address: SocketAddr, path: &str) -> String {
+fn request(method: &str, address: SocketAddr, path: &str, authorization: Option<&str>) -> String {
     let accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*";
-    format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nAccept: {accept}\r\n\r\n")
+    let authorization = authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
+    format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nAccept: {accept}\r\n{authorization}\r\n")
 }
 
 /// What of the head matters here.

@@ -1,5 +1,5 @@
 //! `cargo run --release -p cluster-tests --bin bench -- pull [--quick]`: how fast pulls are, as ratios to Debian's
-//! docker-registry and nginx on the same machine, in one run.
+//! docker-registry and nginx on the same machine, in one run. `-- access [--quick]`: what sign-in adds to a request.
 //!
 //! What is compared is measured in turn, round by round, so that a machine that changes its mind changes it for all; each
 //! figure is the median of its rounds. The load comes from this process, which shares the machine's cores with what it
@@ -8,6 +8,7 @@
 
 #![expect(clippy::print_stdout, reason = "the table is the product")]
 
+mod access;
 mod cold;
 mod load;
 mod machine;
@@ -19,7 +20,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use table::Table;
 
-const USAGE: &str = "usage: bench pull [--quick]";
+const USAGE: &str = "usage: bench pull|access [--quick]";
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -37,9 +38,9 @@ impl Effort {
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let effort = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["pull"] => Effort::FULL,
-        ["pull", "--quick"] => Effort::QUICK,
+    let (what, effort) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [what @ ("pull" | "access")] => (what, Effort::FULL),
+        [what @ ("pull" | "access"), "--quick"] => (what, Effort::QUICK),
         _ => {
             println!("{USAGE}");
             return ExitCode::from(64);
@@ -51,6 +52,11 @@ fn main() -> ExitCode {
     };
     println!("{}\n", machine::shape());
     let mut table = Table::default();
+    if what == "access" {
+        access::heads(&flotilla, effort, &mut table);
+        println!("{table}");
+        return ExitCode::SUCCESS;
+    }
     let servers = servers::Servers::start(&flotilla, effort.blob_bytes);
     for clients in [1, 8, 32] {
         warm::blobs(&servers, effort, clients, &mut table);

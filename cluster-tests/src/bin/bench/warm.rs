@@ -37,7 +37,7 @@ pub fn manifests(servers: &Servers, effort: Effort, method: &'static str, table:
     for _ in 0..effort.rounds {
         for target in servers.targets() {
             let duration = Duration::from_secs(effort.manifest_seconds);
-            let rate = load::requests(target.address, method, &target.manifest_path, CONNECTIONS, duration);
+            let rate = load::requests(target.address, method, &target.manifest_path, None, CONNECTIONS, duration);
             rates.entry(target.name).or_default().push(rate.per_second);
             tails.entry(target.name).or_default().push(rate.p99.as_secs_f64() * 1000.0);
         }

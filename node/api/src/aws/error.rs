@@ -83,6 +83,9 @@ impl AwsError {
             E::SecretRequest(text) => Self::new(ErrorCode::UNABLE_TO_ACCESS_SECRET, text.clone()),
             E::Unseal(_) => Self::new(ErrorCode::UNABLE_TO_DECRYPT_SECRET_VALUE, "The secret's value cannot be opened"),
             E::Busy { .. } => Self::new(ErrorCode::THROTTLING, "Rate exceeded"),
+            E::Limited { retry_after, .. } => {
+                Self { retry_after: Some(*retry_after), ..Self::new(ErrorCode::THROTTLING, "Rate exceeded") }
+            }
             E::Unavailable { retry_after } => {
                 let text = "temporarily unavailable; the outcome of a change is unknown, retry";
                 Self { retry_after: Some(*retry_after), ..Self::new(ErrorCode::SERVER, text) }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use flotilla_oci::ErrorCode;
 use flotilla_registry::{Refusal, access::PrincipalArn, mapping::Unmapped};
-use flotilla_service::ServiceError;
+use flotilla_service::{Limit, ServiceError};
 use flotilla_transfer::TransferError;
 use flotilla_upstream::{BlockReason, HttpError, UpstreamError};
 use http::{HeaderValue, Response, StatusCode, header};
@@ -109,6 +109,7 @@ impl OciError {
                     .reason("busy")
                     .retry_after(retry_after.unwrap_or(Duration::from_secs(1)))
             }
+            E::Limited { what, retry_after } => limited(*what, *retry_after),
             E::Unavailable { retry_after } => unavailable("no-leader", *retry_after),
             E::Upstream(error) => from_upstream(error),
             E::Origin(_) => bad_gateway("origin").hint("see the cache rule of this repository and its credential"),
@@ -138,7 +139,7 @@ impl OciError {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(after) = told.retry_after {
             // Whole seconds; none would be "now".
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil().max(1.0) as u64));
         }
         for (name, value) in [(header::WWW_AUTHENTICATE, told.challenge), (header::CONTENT_RANGE, told.content_range)] {
             if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
@@ -259,6 +260,13 @@ fn from_upstream(error: &UpstreamError) -> OciError {
                 .retry_after(retry_after.unwrap_or(Duration::from_secs(60)))
                 .of_upstream(Some(429))
         }
+        E::Reserved { retry_after, .. } => {
+            let text = "the upstream registry's rate limit is nearly used up; the rest is kept for those who sign in";
+            OciError::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, text)
+                .reason("upstream-reserved")
+                .hint("sign in, or give the cache rule a credential")
+                .retry_after(*retry_after)
+        }
         E::Busy { .. } => unavailable("upstream-busy", Duration::from_secs(1)),
         E::CircuitOpen { retry_after, .. } => unavailable("upstream-circuit-open", *retry_after),
         E::Unavailable { source, .. } => {
@@ -282,6 +290,20 @@ fn from_upstream(error: &UpstreamError) -> OciError {
                 .of_upstream(Some(508))
         }
     }
+}
+
+/// What is held stays served meanwhile.
+fn limited(what: Limit, after: Duration) -> OciError {
+    let (reason, text) = match what {
+        Limit::Misses => ("limit-misses", "too many pulls of what is not cached yet"),
+        Limit::NewRepositories => ("limit-new-repositories", "too many pulls from repositories that are new here"),
+        Limit::Revalidations => ("limit-revalidations", "too many pulls of tags that are to be validated"),
+        Limit::UpstreamBytes => ("limit-upstream-bytes", "too many bytes of what is not cached yet"),
+    };
+    OciError::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, format!("{text}, retry later"))
+        .reason(reason)
+        .hint("[limits] of the configuration sets it; images that are held are not limited")
+        .retry_after(after)
 }
 
 fn no_manifest() -> OciError {
@@ -337,7 +359,17 @@ mod tests {
             (ServiceError::Unavailable { retry_after: Duration::ZERO }, 503, "UNAVAILABLE"),
             (ServiceError::Upstream(UpstreamError::NotFound { host: host.clone() }), 404, "MANIFEST_UNKNOWN"),
             (ServiceError::Upstream(UpstreamError::Denied { host: host.clone() }), 403, "DENIED"),
-            (ServiceError::Upstream(UpstreamError::Throttled { host, retry_after: None }), 429, "TOOMANYREQUESTS"),
+            (
+                ServiceError::Upstream(UpstreamError::Throttled { host: host.clone(), retry_after: None }),
+                429,
+                "TOOMANYREQUESTS",
+            ),
+            (
+                ServiceError::Upstream(UpstreamError::Reserved { host, retry_after: Duration::ZERO }),
+                429,
+                "TOOMANYREQUESTS",
+            ),
+            (ServiceError::Limited { what: Limit::Misses, retry_after: Duration::ZERO }, 429, "TOOMANYREQUESTS"),
             (ServiceError::Transfer(TransferError::Stopping), 503, "UNAVAILABLE"),
             (ServiceError::Unexpected("x"), 500, "UNKNOWN"),
         ] {

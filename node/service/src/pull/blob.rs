@@ -11,11 +11,11 @@ use flotilla_registry::{
 use flotilla_runtime::{Flight, Lead};
 use flotilla_state::{LinkBlob, Op};
 use flotilla_transfer::{Blob, Delivered, Sealing, TransferError, Wanted};
-use flotilla_upstream::UpstreamError;
+use flotilla_upstream::{Class, UpstreamError};
 use tokio::sync::oneshot;
 
-use super::{Freshness, Pull, ServedBlob, Source, failure::Failure};
-use crate::ServiceError;
+use super::{Freshness, Pull, ServedBlob, Source, failure::Failure, turns::Standing};
+use crate::{Caller, ServiceError, limits::Payer};
 
 /// How long a proof counts before its link must be there: longer than the fill of a large blob.
 pub(super) const PROVEN: Duration = Duration::from_secs(3600);
@@ -48,6 +48,15 @@ pub(super) enum Verdict {
     Not(Failure),
 }
 
+/// What a proof is about, and for whom.
+struct Proving<'a> {
+    payer: Payer,
+    target: &'a Target,
+    origin: &'a Origin,
+    wanted: &'a Wanted,
+    standing: Arc<Standing<(Name, Digest)>>,
+}
+
 /// A link on its way: the end of a node waits for it.
 struct Pending(Arc<Pull>);
 
@@ -67,41 +76,59 @@ impl Drop for Pending {
 impl Pull {
     pub(super) async fn serve_blob(
         self: &Arc<Self>,
+        caller: &Caller,
         target: &Target,
         digest: &Digest,
     ) -> Result<ServedBlob, ServiceError> {
-        let blob = self.find_blob(target, digest).await;
+        let blob = self.find_blob(caller, target, digest).await;
         blob.map(served).map_err(|failure| self.missing(target, failure.of_blob(&target.repository, digest)))
     }
 
-    async fn find_blob(self: &Arc<Self>, target: &Target, digest: &Digest) -> Result<Blob, Failure> {
-        let mut wanted = Wanted { digest: *digest, len: None, origin: target.origin.clone() };
+    async fn find_blob(self: &Arc<Self>, caller: &Caller, target: &Target, digest: &Digest) -> Result<Blob, Failure> {
+        let mut wanted = Wanted { digest: *digest, len: None, origin: target.origin.clone(), class: caller.class() };
         for _ in 0..ATTEMPTS {
             if let Some(size) = self.link(&target.repository, digest)? {
                 wanted.len = Some(size);
-                return Ok(self.transfer.open(&wanted).await?);
+                return self.open(caller, &wanted).await;
             }
             let Some(origin) = &target.origin else { break };
             if self.is_proven(target, origin, digest) {
-                return Ok(self.transfer.open(&wanted).await?);
+                return self.open(caller, &wanted).await;
             }
             let key = (target.repository.clone(), *digest);
-            let verdict = match self.proofs.claim(key) {
-                Flight::Lead(lead) => match self.prove(target, origin, &wanted, lead).await? {
-                    Some(blob) => return Ok(blob),
-                    None => continue,
-                },
-                Flight::Follow(mut verdict) => {
-                    verdict.wait_for(Option::is_some).await.ok().and_then(|verdict| verdict.clone())
+            let standing = self.proof_turns.join(&key, wanted.class);
+            let mut flight = match self.proofs.follow(&key) {
+                Some(flight) => flight,
+                None => {
+                    let payer = self.limits.payer(caller);
+                    self.limits.miss(&payer, false)?;
+                    match self.proofs.claim(key) {
+                        Flight::Follow(flight) => flight,
+                        Flight::Lead(lead) => {
+                            let task = Proving { payer, target, origin, wanted: &wanted, standing };
+                            match self.prove(task, lead).await? {
+                                Some(blob) => return Ok(blob),
+                                None => continue,
+                            }
+                        }
+                    }
                 }
             };
+            let verdict = flight.wait_for(Option::is_some).await.ok().and_then(|verdict| verdict.clone());
             match verdict {
-                Some(Verdict::Has) => return Ok(self.transfer.open(&wanted).await?),
-                Some(Verdict::MustDeliver) => return self.must_deliver(target, origin, &wanted).await,
+                Some(Verdict::Has) => return self.open(caller, &wanted).await,
+                Some(Verdict::MustDeliver) => {
+                    let payer = self.limits.payer(caller);
+                    self.limits.miss(&payer, false)?;
+                    return self.must_deliver(&payer, target, origin, &wanted).await;
+                }
+                // Joined too late to raise it; the next round proves for this caller.
+                Some(Verdict::Not(failure)) if failure.is_of_its_class() && wanted.class > Class::Anonymous => {}
                 Some(Verdict::Not(failure)) => return Err(failure),
                 Some(Verdict::Delivers) => {
                     let done = self.delivered(target, origin, digest);
-                    if let Some(blob) = self.transfer.open_unproven(&wanted, &done).await? {
+                    if let Some(blob) = self.transfer.open_unproven(&wanted, &standing.turn(), &done).await? {
+                        self.owe_for_passing(caller, &blob);
                         return Ok(blob);
                     }
                     // Sealed by now, and on its way to be linked.
@@ -119,21 +146,52 @@ impl Pull {
         Ok(self.transfer.open(&wanted).await?)
     }
 
+    /// What is linked or proven. Who has an upstream asked for it pays, and nobody else.
+    async fn open(&self, caller: &Caller, wanted: &Wanted) -> Result<Blob, Failure> {
+        if let Some(blob) = self.transfer.open_begun(wanted).await? {
+            self.owe_for_passing(caller, &blob);
+            return Ok(blob);
+        }
+        let payer = self.limits.payer(caller);
+        self.limits.miss(&payer, false)?;
+        let blob = self.transfer.open(wanted).await?;
+        self.owe(&payer, &blob);
+        Ok(blob)
+    }
+
+    /// The bytes that upstream sends from now on for who began this.
+    fn owe(&self, payer: &Payer, blob: &Blob) {
+        match blob {
+            Blob::Local(reader) if reader.sealing().is_none() => {}
+            blob => self.limits.owe(payer, blob.len()),
+        }
+    }
+
+    /// For who joined: only what upstream sends to him alone.
+    fn owe_for_passing(&self, caller: &Caller, blob: &Blob) {
+        if let Blob::Through { len, .. } = blob {
+            self.limits.owe(&self.limits.payer(caller), *len);
+        }
+    }
+
     /// Proves that the repository's own upstream has the blob, for all who wait; asking for the blob is the proof, and
     /// where it is here already a HEAD is. The proof goes on when the client leaves: what was begun for it shall count.
     /// `None`: the link came meanwhile.
     async fn prove(
         self: &Arc<Self>,
-        target: &Target,
-        origin: &Origin,
-        wanted: &Wanted,
+        task: Proving<'_>,
         lead: Lead<(Name, Digest), Verdict>,
     ) -> Result<Option<Blob>, Failure> {
+        let Proving { payer, target, origin, wanted, standing } = task;
         let (tell, told) = oneshot::channel();
         let prover = (self.clone(), target.clone(), origin.clone(), wanted.clone());
+        let pays = payer.clone();
         self.host.tasks.spawn("proof", async move {
             let (pull, target, origin, wanted) = prover;
-            let proof = pull.proof(&target, &origin, &wanted).await;
+            let proof = pull.proof(&target, &origin, &wanted, &standing).await;
+            if let Ok(Some((_, Some(blob)))) = &proof {
+                pull.owe(&pays, blob);
+            }
             match &proof {
                 Ok(Some((verdict, _))) => lead.publish(verdict.clone()),
                 Ok(None) => {}
@@ -145,7 +203,7 @@ impl Pull {
         });
         match told.await.unwrap_or_else(|_| Err(Failure::abandoned()))? {
             Some((_, Some(blob))) => Ok(Some(blob)),
-            Some((Verdict::MustDeliver, None)) => self.must_deliver(target, origin, wanted).await.map(Some),
+            Some((Verdict::MustDeliver, None)) => self.must_deliver(&payer, target, origin, wanted).await.map(Some),
             Some((_, None)) => Ok(Some(self.transfer.open(wanted).await?)),
             None => Ok(None),
         }
@@ -157,6 +215,7 @@ impl Pull {
         target: &Target,
         origin: &Origin,
         wanted: &Wanted,
+        standing: &Standing<(Name, Digest)>,
     ) -> Result<Option<(Verdict, Option<Blob>)>, Failure> {
         // Between the look for a link and the lead another proof may have ended.
         if self.link(&target.repository, &wanted.digest)?.is_some() || self.is_proven(target, origin, &wanted.digest) {
@@ -165,7 +224,13 @@ impl Pull {
         let proven = self.proven(origin)?;
         let trusted = self.transfer.is_trusted(origin);
         let done = self.delivered(target, origin, &wanted.digest);
-        if let Some(blob) = self.transfer.open_unproven(wanted, &done).await? {
+        let turn = standing.turn();
+        let opened = tokio::select! {
+            opened = self.transfer.open_unproven(wanted, &turn, &done) => opened?,
+            // Who waits for the proof waits for the fill that is the proof.
+            () = standing.rises(|class| self.transfer.raise(&wanted.digest, class)) => None,
+        };
+        if let Some(blob) = opened {
             if trusted {
                 self.proven.put((target.repository.clone(), wanted.digest), proven, PROVEN);
                 if let Blob::Local(reader) = &blob {
@@ -184,7 +249,7 @@ impl Pull {
             let linking = self.link_made(target, &wanted.digest).await;
             return Ok((!linking).then_some((Verdict::MustDeliver, None)));
         }
-        let proof = self.transfer.prove(&wanted.digest, origin).await?;
+        let proof = self.transfer.prove(&wanted.digest, origin, turn).await?;
         let size = match self.transfer.held(&wanted.digest).await? {
             Some(held) => Some(held.len()),
             None => self.view.load().tables().blob(&wanted.digest)?.and_then(|blob| blob.size),
@@ -205,11 +270,14 @@ impl Pull {
     /// The upstream's own bytes, whatever is here; the link follows when all of them were right.
     async fn must_deliver(
         self: &Arc<Self>,
+        payer: &Payer,
         target: &Target,
         origin: &Origin,
         wanted: &Wanted,
     ) -> Result<Blob, Failure> {
-        Ok(self.transfer.through(wanted, &self.delivered(target, origin, &wanted.digest)).await?)
+        let blob = self.transfer.through(wanted, &self.delivered(target, origin, &wanted.digest)).await?;
+        self.owe(payer, &blob);
+        Ok(blob)
     }
 
     /// Records the link of a blob that passed by: its bytes were the proof.
@@ -287,12 +355,17 @@ impl Pull {
         self.metrics.links_failed.inc();
     }
 
-    pub(super) async fn serve_blob_len(&self, target: &Target, digest: &Digest) -> Result<ByteLen, ServiceError> {
-        let len = self.find_blob_len(target, digest).await;
+    pub(super) async fn serve_blob_len(
+        &self,
+        caller: &Caller,
+        target: &Target,
+        digest: &Digest,
+    ) -> Result<ByteLen, ServiceError> {
+        let len = self.find_blob_len(caller, target, digest).await;
         len.map_err(|failure| self.missing(target, failure.of_blob(&target.repository, digest)))
     }
 
-    async fn find_blob_len(&self, target: &Target, digest: &Digest) -> Result<ByteLen, Failure> {
+    async fn find_blob_len(&self, caller: &Caller, target: &Target, digest: &Digest) -> Result<ByteLen, Failure> {
         if let Some(size) = self.link(&target.repository, digest)? {
             return Ok(size);
         }
@@ -309,7 +382,8 @@ impl Pull {
         {
             return Ok(held.len());
         }
-        let told = self.transfer.prove(digest, origin).await?.len;
+        self.limits.miss(&self.limits.payer(caller), false)?;
+        let told = self.transfer.prove(digest, origin, caller.class().into()).await?.len;
         // How long it is may be known here though that host does not tell. Not for one that is not believed: that it has
         // the blob is not proven, and the answer would tell it what others hold.
         let known = || self.view.load().tables().blob(digest).map(|blob| blob.and_then(|blob| blob.size));

@@ -6,7 +6,7 @@ use flotilla_registry::{Prefix, Refusal};
 use flotilla_transfer::{OriginError, TransferError};
 use flotilla_upstream::UpstreamError;
 
-use crate::ServiceError;
+use crate::{ServiceError, limits::Limited};
 
 /// Why a pull failed, as all who waited for the same work are told: [`ServiceError`] without what cannot be cloned.
 #[derive(Clone, Debug)]
@@ -19,6 +19,7 @@ pub(super) enum Failure {
     Upstream(UpstreamError),
     Origin(OriginError),
     Transfer(TransferError),
+    Limited(Limited),
     Busy,
     Unavailable(Duration),
     Unexpected(&'static str),
@@ -68,15 +69,27 @@ impl Failure {
             Self::Upstream(error) => ServiceError::Upstream(error),
             Self::Origin(error) => ServiceError::Origin(error),
             Self::Transfer(error) => ServiceError::Transfer(error),
+            Self::Limited(limited) => limited.into(),
             Self::Busy => ServiceError::Busy { retry_after: Some(RETRY_AFTER) },
             Self::Unavailable(retry_after) => ServiceError::Unavailable { retry_after },
             Self::Unexpected(what) => ServiceError::Unexpected(what),
         }
     }
 
+    /// It says how anonymous callers stand with the upstream, and nothing about others.
+    pub(super) fn is_of_its_class(&self) -> bool {
+        matches!(self, Self::Upstream(UpstreamError::Reserved { .. } | UpstreamError::Busy { .. }))
+    }
+
     /// The leader of the work is gone without a word: its task was cut.
     pub(super) fn abandoned() -> Self {
         Self::Unavailable(RETRY_AFTER)
+    }
+}
+
+impl From<Limited> for Failure {
+    fn from(limited: Limited) -> Self {
+        Self::Limited(limited)
     }
 }
 
@@ -118,6 +131,7 @@ impl From<ServiceError> for Failure {
             ServiceError::Refused(refusal) => Self::Refused(refusal),
             ServiceError::Unavailable { retry_after } => Self::Unavailable(retry_after),
             ServiceError::Busy { .. } => Self::Busy,
+            ServiceError::Limited { what, retry_after } => Self::Limited(Limited { what, retry_after }),
             ServiceError::Upstream(error) => error.into(),
             ServiceError::Origin(error) => Self::Origin(error),
             ServiceError::Transfer(error) => error.into(),

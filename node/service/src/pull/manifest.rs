@@ -7,28 +7,30 @@ use flotilla_registry::{
     Refusal,
     cache_rule::{Origin, Target},
 };
-use flotilla_runtime::Flight;
+use flotilla_runtime::{Flight, Lead, SingleFlight};
 use flotilla_state::{TagRecord, View};
 use flotilla_transfer::LeaseKey;
-use flotilla_upstream::UpstreamError;
+use flotilla_upstream::{Turn, UpstreamError};
 
 use super::{
     Freshness, Pull, ServedManifest, Source,
     failure::Failure,
     import::{Image, Import},
+    turns::Standing,
     validate::Checked,
 };
-use crate::ServiceError;
+use crate::{Caller, ServiceError};
 
 impl Pull {
     pub(super) async fn serve_manifest(
         self: &Arc<Self>,
+        caller: &Caller,
         target: &Target,
         reference: &Reference,
     ) -> Result<ServedManifest, ServiceError> {
         let served = match reference {
-            Reference::Tag(tag) => self.by_tag(target, tag).await,
-            Reference::Digest(digest) => self.by_digest(target, digest).await,
+            Reference::Tag(tag) => self.by_tag(caller, target, tag).await,
+            Reference::Digest(digest) => self.by_digest(caller, target, digest).await,
         };
         let served = served.map_err(|failure| {
             // Docker Hub answers so for a name that is mistyped: a fleet that comes back must not cost a request each.
@@ -43,7 +45,7 @@ impl Pull {
         Ok(served)
     }
 
-    async fn by_tag(self: &Arc<Self>, target: &Target, tag: &Tag) -> Result<ServedManifest, Failure> {
+    async fn by_tag(self: &Arc<Self>, caller: &Caller, target: &Target, tag: &Tag) -> Result<ServedManifest, Failure> {
         let view = self.view.load();
         let held = view.tables().tag(&target.repository, tag)?;
         match (&held, &target.origin) {
@@ -53,7 +55,7 @@ impl Pull {
                     return self.held(&view, &target.repository, &record.digest, Freshness::Hit);
                 }
                 drop(view);
-                self.validated(target, origin, tag, record).await
+                self.validated(caller, target, origin, tag, record).await
             }
             (None, Some(_)) => {
                 let reference = Reference::Tag(tag.clone());
@@ -61,7 +63,7 @@ impl Pull {
                 if let Some(no) = self.noes.get(&(target.repository.clone(), reference)) {
                     return Err(no);
                 }
-                self.check(target, tag, false).await.map(|checked| checked.served)
+                self.check(caller, target, tag, false).await.map(|checked| checked.served)
             }
             (None, None) => {
                 drop(view);
@@ -76,6 +78,7 @@ impl Pull {
     /// Due: asks upstream, but never lets a client wait long for what is held, nor fails it (4).
     async fn validated(
         self: &Arc<Self>,
+        caller: &Caller,
         target: &Target,
         origin: &Origin,
         tag: &Tag,
@@ -91,32 +94,86 @@ impl Pull {
         // An upstream that failed of late is not waited for, but asked: one of these questions finds it well again.
         let seconds = if self.is_circuit_open(origin) { 0 } else { self.config.revalidate_wait_seconds };
         let patience = Duration::from_secs(seconds);
-        match tokio::time::timeout(patience, self.check(target, tag, false)).await {
+        match tokio::time::timeout(patience, self.check(caller, target, tag, false)).await {
             Ok(Ok(checked)) => Ok(checked.served),
             Ok(Err(_)) | Err(_) => stale(),
         }
     }
 
     /// Asks upstream about a tag, once for all who wait. The work goes on when they leave.
-    pub(super) async fn check(self: &Arc<Self>, target: &Target, tag: &Tag, forced: bool) -> Result<Checked, Failure> {
+    pub(super) async fn check(
+        self: &Arc<Self>,
+        caller: &Caller,
+        target: &Target,
+        tag: &Tag,
+        forced: bool,
+    ) -> Result<Checked, Failure> {
         let key = LeaseKey::Tag(target.repository.clone(), tag.clone());
-        let mut outcome = match self.tags.claim(key.clone()) {
-            Flight::Follow(outcome) => outcome,
-            Flight::Lead(lead) => {
-                let outcome = lead.follow();
-                let (pull, target, tag) = (self.clone(), target.clone(), tag.clone());
-                self.host.tasks.spawn("tag", async move {
-                    let _lease = pull.transfer.lease().claim(&key).await;
-                    lead.publish(pull.check_now(&target, &tag, forced).await);
-                });
-                outcome
+        let pay = || {
+            let view = self.view.load();
+            match view.tables().tag(&target.repository, tag)? {
+                Some(_) => Ok(self.limits.revalidation(&self.limits.payer(caller))?),
+                None => self.pay_for_miss(caller, target),
             }
         };
-        let checked = outcome.wait_for(Option::is_some).await.ok().and_then(|checked| checked.clone());
-        checked.unwrap_or_else(|| Err(Failure::abandoned()))
+        let lead = |lead: Lead<LeaseKey, _>, standing: Arc<Standing<LeaseKey>>| {
+            let (pull, target, tag) = (self.clone(), target.clone(), tag.clone());
+            self.host.tasks.spawn("tag", async move {
+                let _lease = pull.transfer.lease().claim(lead.key()).await;
+                lead.publish(pull.check_now(&target, &tag, forced, &standing.turn()).await);
+            });
+        };
+        self.once(&self.tags, caller, &key, pay, lead).await
     }
 
-    async fn by_digest(self: &Arc<Self>, target: &Target, digest: &Digest) -> Result<ServedManifest, Failure> {
+    /// What one caller leads and pays for, and all others follow.
+    async fn once<T: Clone>(
+        &self,
+        flights: &SingleFlight<LeaseKey, Result<T, Failure>>,
+        caller: &Caller,
+        key: &LeaseKey,
+        pay: impl Fn() -> Result<(), Failure>,
+        lead: impl Fn(Lead<LeaseKey, Result<T, Failure>>, Arc<Standing<LeaseKey>>),
+    ) -> Result<T, Failure> {
+        let mut is_last = caller.principal.is_anonymous();
+        loop {
+            let standing = self.turns.join(key, caller.class());
+            let mut outcome = match flights.follow(key) {
+                Some(outcome) => outcome,
+                None => {
+                    pay()?;
+                    match flights.claim(key.clone()) {
+                        Flight::Follow(outcome) => outcome,
+                        Flight::Lead(leading) => {
+                            is_last = true;
+                            let outcome = leading.follow();
+                            lead(leading, standing.clone());
+                            outcome
+                        }
+                    }
+                }
+            };
+            let ended = outcome.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone());
+            match ended.unwrap_or_else(|| Err(Failure::abandoned())) {
+                // Joined too late to raise it: what anonymous callers are refused is no answer for this one.
+                Err(failure) if failure.is_of_its_class() && !is_last => is_last = true,
+                ended => return ended,
+            }
+        }
+    }
+
+    /// The repository comes with the first image; whether upstream has one is not known yet.
+    fn pay_for_miss(&self, caller: &Caller, target: &Target) -> Result<(), Failure> {
+        let makes_repository = self.view.load().tables().repository(&target.repository)?.is_none();
+        Ok(self.limits.miss(&self.limits.payer(caller), makes_repository)?)
+    }
+
+    async fn by_digest(
+        self: &Arc<Self>,
+        caller: &Caller,
+        target: &Target,
+        digest: &Digest,
+    ) -> Result<ServedManifest, Failure> {
         if let Some(held) = self.linked(&target.repository, digest)? {
             return Ok(held);
         }
@@ -128,24 +185,18 @@ impl Pull {
             return Err(no);
         }
         let key = LeaseKey::Manifest(target.repository.clone(), *digest);
-        let mut outcome = match self.digests.claim(key.clone()) {
-            Flight::Follow(outcome) => outcome,
-            Flight::Lead(lead) => {
-                let outcome = lead.follow();
-                let (pull, target, digest) = (self.clone(), target.clone(), *digest);
-                self.host.tasks.spawn("manifest", async move {
-                    let _lease = pull.transfer.lease().claim(&key).await;
-                    lead.publish(pull.fetch_digest(&target, &digest).await);
-                });
-                outcome
-            }
+        let lead = |lead: Lead<LeaseKey, _>, standing: Arc<Standing<LeaseKey>>| {
+            let (pull, target, digest) = (self.clone(), target.clone(), *digest);
+            self.host.tasks.spawn("manifest", async move {
+                let _lease = pull.transfer.lease().claim(lead.key()).await;
+                lead.publish(pull.fetch_digest(&target, &digest, &standing.turn()).await);
+            });
         };
-        let fetched = outcome.wait_for(Option::is_some).await.ok().and_then(|fetched| fetched.clone());
-        fetched.unwrap_or_else(|| Err(Failure::abandoned()))
+        self.once(&self.digests, caller, &key, || self.pay_for_miss(caller, target), lead).await
     }
 
     /// The image's link to the repository is that its own upstream gives it.
-    async fn fetch_digest(&self, target: &Target, digest: &Digest) -> Result<ServedManifest, Failure> {
+    async fn fetch_digest(&self, target: &Target, digest: &Digest, turn: &Turn) -> Result<ServedManifest, Failure> {
         // Without a quorum we go on: upstream says what is right, and the image passes through.
         let barrier = self.barrier().await;
         if let Some(held) = self.linked(&target.repository, digest)? {
@@ -155,7 +206,8 @@ impl Pull {
         loop {
             let read = self.read(target, None)?;
             let reference = Reference::Digest(*digest);
-            let fetched = match read.resolved.upstream.manifest(&read.resolved.name, &reference).await {
+            let upstream = read.resolved.upstream.on_behalf_of(turn.clone());
+            let fetched = match upstream.manifest(&read.resolved.name, &reference).await {
                 Err(error) if error.is_definite_absence() => return Err(self.absence(target, reference, barrier)),
                 fetched => fetched?,
             };

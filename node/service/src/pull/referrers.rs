@@ -5,7 +5,7 @@ use flotilla_upstream::UpstreamError;
 use serde::Deserialize;
 
 use super::{Pull, failure::Failure, filtered};
-use crate::ServiceError;
+use crate::{Caller, ServiceError};
 
 /// What a digest without referrers has (distribution spec 1.1, "Listing Referrers").
 const NONE: &[u8] = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
@@ -22,6 +22,7 @@ struct Index {
 impl Pull {
     pub(super) async fn find_referrers(
         &self,
+        caller: &Caller,
         target: &Target,
         digest: &Digest,
         artifact_type: Option<&str>,
@@ -33,8 +34,11 @@ impl Pull {
         }
         let Some(origin) = &target.origin else { return Ok(none()) };
         let resolved = self.origins.resolve(origin).map_err(ServiceError::Origin)?;
+        // Nothing of it is kept: each call asks.
+        self.limits.miss(&self.limits.payer(caller), false)?;
+        let upstream = resolved.upstream.on_behalf_of(caller.class());
         let artifact_type = artifact_type.map(|text| MediaType(text.to_owned()));
-        match resolved.upstream.referrers(&resolved.name, digest, artifact_type.as_ref()).await.map_err(Failure::from) {
+        match upstream.referrers(&resolved.name, digest, artifact_type.as_ref()).await.map_err(Failure::from) {
             Ok(Some(index)) if is_index(&index) => Ok(index),
             Ok(Some(_)) => Err(ServiceError::Upstream(UpstreamError::Malformed {
                 host: resolved.host.into(),

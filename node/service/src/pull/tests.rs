@@ -1,4 +1,5 @@
 mod bench;
+mod limits;
 mod upstream;
 
 use std::time::Duration;
@@ -294,7 +295,7 @@ async fn a_blob_that_is_here_is_shown_once_the_own_upstream_proves_to_have_it() 
 
 #[tokio::test]
 async fn what_passes_by_takes_one_place_at_its_upstream_and_is_linked_once_it_matched() {
-    let limits = Limits { store: ByteLen::mib(1), concurrency: 1 };
+    let limits = Limits { store: ByteLen::mib(1), concurrency: 1, ..Limits::default() };
     let bench = Bench::within(PullConfig::default(), limits).await;
     let bytes = Bytes::from(vec![4; 3 << 20]);
     let digest = digest_of(&bytes);

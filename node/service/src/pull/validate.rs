@@ -10,7 +10,7 @@ use flotilla_registry::{
 };
 use flotilla_runtime::Recent;
 use flotilla_state::{TagRecord, View};
-use flotilla_upstream::UpstreamError;
+use flotilla_upstream::{Class, Turn, UpstreamError};
 
 use super::{
     Freshness, Pull, ServedManifest, Validation,
@@ -118,6 +118,7 @@ impl Pull {
         target: &Target,
         tag: &Tag,
         forced: bool,
+        turn: &Turn,
     ) -> Result<Checked, Failure> {
         // Without a quorum we go on: what is held is served whatever upstream says, what is not passes through.
         let barrier = self.barrier().await;
@@ -137,7 +138,7 @@ impl Pull {
                     drop(view);
                     self.revalidate(target, tag, &read, held).await
                 }
-                None => self.first_pull(target, tag, &read).await,
+                None => self.first_pull(target, tag, &read, turn).await,
             };
             match checked {
                 Err(Failure::Refused(Refusal::Moved)) if again => {
@@ -187,9 +188,10 @@ impl Pull {
         Ok(Checked { served, validation, previous: Some(digest) })
     }
 
-    async fn first_pull(&self, target: &Target, tag: &Tag, read: &Read) -> Result<Checked, Failure> {
+    async fn first_pull(&self, target: &Target, tag: &Tag, read: &Read, turn: &Turn) -> Result<Checked, Failure> {
         let reference = Reference::Tag(tag.clone());
-        let image = Self::judge(read, read.resolved.upstream.manifest(&read.resolved.name, &reference).await?)?;
+        let upstream = read.resolved.upstream.on_behalf_of(turn.clone());
+        let image = Self::judge(read, upstream.manifest(&read.resolved.name, &reference).await?)?;
         let freshness = match self.import(target, read, Some(tag), &image).await? {
             Import::Done => Freshness::Miss,
             // Not possible for a tag that did not exist; what we have is right either way.
@@ -199,7 +201,9 @@ impl Pull {
     }
 
     async fn revalidate(&self, target: &Target, tag: &Tag, read: &Read, held: &TagRecord) -> Result<Checked, Failure> {
-        let (upstream, name) = (&read.resolved.upstream, &read.resolved.name);
+        // Whoever pulls: the tag is held, and many may have it.
+        let upstream = read.resolved.upstream.on_behalf_of(Class::Revalidation);
+        let name = &read.resolved.name;
         let named = match upstream.head(name, &Reference::Tag(tag.clone())).await {
             Ok(head) => head.digest,
             // It knows no HEAD; a GET says the same at a higher price.

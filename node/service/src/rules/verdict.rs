@@ -39,7 +39,7 @@ fn step(error: &UpstreamError) -> &'static str {
         E::Loop { .. } => "loop",
         E::Unauthorized { .. } | E::Denied { .. } => "login",
         E::NotARegistry { .. } | E::Malformed { .. } | E::Status { .. } | E::NotFound { .. } => "not a registry",
-        E::Throttled { .. } | E::Busy { .. } | E::CircuitOpen { .. } => "throttled",
+        E::Throttled { .. } | E::Reserved { .. } | E::Busy { .. } | E::CircuitOpen { .. } => "throttled",
         E::Mismatch { .. } | E::TooLarge { .. } => "answer",
     }
 }

@@ -12,7 +12,7 @@ use flotilla_oci::{Algorithm, Digest};
 use flotilla_registry::cache_rule::Origin;
 use flotilla_runtime::{BoxFuture, ByteStream, Host, StreamError};
 use flotilla_storage::{BlobConfig, BlobStore};
-use flotilla_upstream::{Download, UpstreamError};
+use flotilla_upstream::{Class, Download, Turn, UpstreamError};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -79,6 +79,7 @@ impl Bench {
 pub(super) struct FakeFetch {
     scripts: Mutex<HashMap<String, Script>>,
     opened: watch::Sender<Vec<(String, u64)>>,
+    turns: Mutex<Vec<Turn>>,
     trusted: Mutex<Vec<String>>,
 }
 
@@ -129,6 +130,11 @@ impl FakeFetch {
         self.opened.borrow().clone()
     }
 
+    /// Of each time that somebody was asked, as it is now.
+    pub(super) fn classes(&self) -> Vec<Class> {
+        self.turns.lock().unwrap().iter().map(Turn::class).collect()
+    }
+
     pub(super) async fn asked(&self, rule: &str) {
         let mut opened = self.opened.subscribe();
         opened.wait_for(|opened| opened.iter().any(|(asked, _)| asked == rule)).await.unwrap();
@@ -141,9 +147,11 @@ impl Fetch for FakeFetch {
         origin: &'a Origin,
         digest: &'a Digest,
         from: u64,
+        turn: Turn,
     ) -> BoxFuture<'a, Result<Download, TransferError>> {
         Box::pin(async move {
             let rule = origin.rule.as_str();
+            self.turns.lock().unwrap().push(turn);
             self.opened.send_modify(|opened| opened.push((rule.to_owned(), from)));
             let next = self.scripts.lock().unwrap().get_mut(rule).and_then(VecDeque::pop_front);
             let (gate, reply) = next.unwrap_or_else(|| panic!("{rule} is asked more often than its script says"));
@@ -174,7 +182,7 @@ impl Fetch for FakeFetch {
         })
     }
 
-    fn prove<'a>(&'a self, origin: &'a Origin, _: &'a Digest) -> BoxFuture<'a, Result<Proof, TransferError>> {
+    fn prove<'a>(&'a self, origin: &'a Origin, _: &'a Digest, _: Turn) -> BoxFuture<'a, Result<Proof, TransferError>> {
         let trusted = self.is_trusted(origin);
         Box::pin(async move { Ok(Proof { len: None, trusted }) })
     }

@@ -170,10 +170,12 @@ fn get_trouble(id: &ImageId, error: ServiceError) -> Result<Trouble, ServiceErro
     const THROTTLED: Trouble =
         (failure::UPSTREAM_TOO_MANY_REQUESTS, "The upstream registry limits the rate of requests");
     const UNAVAILABLE: Trouble = (failure::UPSTREAM_UNAVAILABLE, "The upstream registry is not available");
+    const LIMITED: Trouble =
+        (failure::UPSTREAM_TOO_MANY_REQUESTS, "The limit of requests to upstream registries is reached, retry later");
     let upstream = |error: &UpstreamError| match error {
         UpstreamError::NotFound { .. } => NOT_FOUND,
         UpstreamError::Unauthorized { .. } | UpstreamError::Denied { .. } => DENIED,
-        UpstreamError::Throttled { .. } => THROTTLED,
+        UpstreamError::Throttled { .. } | UpstreamError::Reserved { .. } => THROTTLED,
         _ => UNAVAILABLE,
     };
     match &error {
@@ -181,6 +183,7 @@ fn get_trouble(id: &ImageId, error: ServiceError) -> Result<Trouble, ServiceErro
         // The service says so for a tag that names another digest, too.
         ServiceError::Refused(Refusal::NoImage { .. }) if id.tag.is_some() && id.digest.is_some() => Ok(DISAGREES),
         ServiceError::Refused(Refusal::NoImage { .. }) => Ok(NOT_FOUND),
+        ServiceError::Limited { .. } => Ok(LIMITED),
         ServiceError::Upstream(error) => Ok(upstream(error)),
         ServiceError::Transfer(TransferError::Upstream(error)) => Ok(upstream(error)),
         ServiceError::Origin(_) => Ok(UNAVAILABLE),
@@ -191,6 +194,10 @@ fn get_trouble(id: &ImageId, error: ServiceError) -> Result<Trouble, ServiceErro
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use flotilla_service::Limit;
+
     use super::*;
 
     #[test]
@@ -216,6 +223,8 @@ mod tests {
         let host: std::sync::Arc<str> = "quay.io".into();
         let throttled = ServiceError::Upstream(UpstreamError::Throttled { host: host.clone(), retry_after: None });
         assert_eq!(get_trouble(&id, throttled).unwrap().0, "UpstreamTooManyRequests");
+        let limited = ServiceError::Limited { what: Limit::Misses, retry_after: Duration::ZERO };
+        assert_eq!(get_trouble(&id, limited).unwrap().0, "UpstreamTooManyRequests");
         let denied = ServiceError::Upstream(UpstreamError::Denied { host });
         assert_eq!(get_trouble(&id, denied).unwrap().0, "UpstreamAccessDenied");
         let repository = Refusal::NoRepository("a".parse().unwrap());

@@ -27,7 +27,8 @@ use prometheus_client::registry::Registry;
 
 use super::upstream::Upstream;
 use crate::{
-    Caller, NodeIdentity, Parts, Permit, Pull, PullConfig, ServedBlob, ServedManifest, ServiceError, proposer::Proposer,
+    Caller, LimitsConfig, NodeIdentity, Parts, Permit, Pull, PullConfig, ServedBlob, ServedManifest, ServiceError,
+    proposer::Proposer,
 };
 
 /// A host that is believed without its bytes, and the rule for it.
@@ -44,11 +45,12 @@ pub(super) struct Limits {
     pub store: ByteLen,
     /// Requests at once, per upstream.
     pub concurrency: usize,
+    pub callers: LimitsConfig,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { store: ByteLen::gib(1), concurrency: 32 }
+        Self { store: ByteLen::gib(1), concurrency: 32, callers: LimitsConfig::default() }
     }
 }
 
@@ -135,7 +137,13 @@ impl Bench {
         };
         let parts =
             Parts { node, host, view, consensus: consensus.clone(), transfer, origins, upstreams, blobs, keyring };
-        let pull = Pull::new(&parts, config, Proposer::new(&parts), &mut registry);
+        let pull = Pull::new(
+            &parts,
+            config,
+            crate::limits::Limits::new(limits.callers, &mut registry),
+            Proposer::new(&parts),
+            &mut registry,
+        );
         let caller = Caller {
             principal: PrincipalArn::root("123456789012"),
             access_key: None,
@@ -152,6 +160,41 @@ impl Bench {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
         text.lines().any(|found| found == line)
+    }
+
+    /// A caller without credentials, from there.
+    pub(super) fn anonymous(&self, address: &str) -> Caller {
+        let source_ip = Some(address.parse().unwrap());
+        Caller { principal: PrincipalArn::anonymous(), source_ip, ..self.caller.clone() }
+    }
+
+    pub(super) fn user(&self, name: &str) -> Caller {
+        Caller { principal: PrincipalArn::user("123456789012", name), ..self.caller.clone() }
+    }
+
+    pub(super) async fn manifest_as(
+        &self,
+        caller: &Caller,
+        name: &str,
+        reference: &str,
+    ) -> Result<ServedManifest, ServiceError> {
+        let permit = Permit { caller, action: Action("ecr:BatchGetImage") };
+        self.pull.manifest(permit, &self.target(name), &reference.parse().unwrap()).await
+    }
+
+    pub(super) async fn blob_as(
+        &self,
+        caller: &Caller,
+        name: &str,
+        digest: &Digest,
+    ) -> Result<ServedBlob, ServiceError> {
+        let permit = Permit { caller, action: Action("ecr:GetDownloadUrlForLayer") };
+        self.pull.blob(permit, &self.target(name), digest).await
+    }
+
+    pub(super) fn is_repository(&self, name: &str) -> bool {
+        let view = self.consensus.view().load();
+        view.tables().repository(&name.parse().unwrap()).unwrap().is_some()
     }
 
     fn permit(&self) -> Permit<'_> {

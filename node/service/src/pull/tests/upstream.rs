@@ -21,6 +21,8 @@ pub(super) struct Upstream {
     pub port: u16,
     state: Arc<Mutex<State>>,
     open: watch::Sender<bool>,
+    /// Requests whose path has this part are not answered.
+    held_back: watch::Sender<Option<&'static str>>,
 }
 
 #[derive(Default)]
@@ -29,6 +31,8 @@ struct State {
     content: HashMap<String, (String, Digest, Bytes)>,
     /// Answered to everything.
     status: Option<u16>,
+    /// What is left of how much of its rate limit, as it tells with each answer.
+    quota: Option<(u64, u64)>,
     /// Answers to HEAD do not tell the length.
     hides_len: bool,
     asked: Vec<String>,
@@ -38,7 +42,8 @@ impl Upstream {
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let upstream = Self { port, state: Arc::default(), open: watch::Sender::new(true) };
+        let upstream =
+            Self { port, state: Arc::default(), open: watch::Sender::new(true), held_back: watch::Sender::new(None) };
         let server = upstream.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -82,6 +87,10 @@ impl Upstream {
         self.state().status = status;
     }
 
+    pub(super) fn tell_quota(&self, remaining: u64, limit: u64) {
+        self.state().quota = Some((remaining, limit));
+    }
+
     pub(super) fn hide_len(&self) {
         self.state().hides_len = true;
     }
@@ -89,6 +98,11 @@ impl Upstream {
     /// Requests are taken and not answered until it is opened again.
     pub(super) fn set_open(&self, open: bool) {
         self.open.send_replace(open);
+    }
+
+    /// As [`Upstream::set_open`], for paths with this part; `None` lets them go.
+    pub(super) fn hold_back(&self, part: Option<&'static str>) {
+        self.held_back.send_replace(part);
     }
 
     /// Method and path of every request since the last call, without the host.
@@ -125,12 +139,19 @@ impl Upstream {
             let (method, path) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
             self.state().asked.push(format!("{method} {path}"));
             let _ = self.open.subscribe().wait_for(|open| *open).await;
+            let is_free = |part: &Option<&str>| part.is_none_or(|part| !path.contains(part));
+            let _ = self.held_back.subscribe().wait_for(is_free).await;
             let range = head.iter().find_map(|line| {
                 let (name, value) = line.split_once(':')?;
                 let from = value.trim().strip_prefix("bytes=")?.strip_suffix('-')?;
                 name.eq_ignore_ascii_case("range").then(|| from.parse::<usize>().unwrap())
             });
             let (mut head, body) = self.answer(&path, range);
+            if let Some((remaining, limit)) = self.state().quota {
+                let told =
+                    format!("\r\nratelimit-limit: {limit};w=21600\r\nratelimit-remaining: {remaining};w=21600\r\n\r\n");
+                head = head.replace("\r\n\r\n", &told);
+            }
             if method == "HEAD" && self.state().hides_len {
                 head = head.replace("content-length", "x-length");
             }
