@@ -4,6 +4,7 @@
 
 mod common;
 mod t10_aws;
+mod t10_explain;
 mod t10_floors;
 mod t10_links;
 mod t10_pull;

@@ -7,6 +7,7 @@ mod account;
 mod authorization;
 mod cache_rules;
 mod error;
+mod explain;
 mod flotilla;
 mod handle;
 mod images;

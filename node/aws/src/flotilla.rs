@@ -1,5 +1,8 @@
 //! The cluster's own operations, in the protocol of the others.
 
+mod explain;
+
+pub use explain::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{

@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::{
-    env::EnvCommand, error::CliError, image::ImageCommand, mirror::MirrorCommand, repository::RepositoryCommand,
-    rule::RuleCommand, template::TemplateCommand,
+    env::EnvCommand, error::CliError, explain::ExplainCommand, image::ImageCommand, mirror::MirrorCommand,
+    repository::RepositoryCommand, rule::RuleCommand, template::TemplateCommand,
 };
 
 /// How to reach the node, and how to answer. Every client command takes these.
@@ -68,6 +68,9 @@ pub enum ClientCommand {
     /// Make a container engine on this machine pull through nodes, without renaming an image
     #[command(subcommand)]
     Mirror(MirrorCommand),
+
+    /// Walk through a pull step by step and say where it would fail; changes nothing
+    Explain(ExplainCommand),
 
     /// Print a password for `docker login`
     #[command(

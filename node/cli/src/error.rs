@@ -23,6 +23,9 @@ pub enum CliError {
     Usage(String),
     #[error(transparent)]
     Invalid(#[from] flotilla_aws::validate::InvalidParameter),
+    /// What was explained fails at a step; the report is on standard output.
+    #[error("the pull would fail at the step '{name}'")]
+    Step { name: &'static str, code: u8 },
     /// The call went well, but what it reports is a failure; the report is on standard output.
     #[error("{0}")]
     Outcome(String),
@@ -48,6 +51,7 @@ impl CliError {
     /// 1: the node refused or failed. 2: the command was wrong. 3: no node answered.
     pub fn code(&self) -> u8 {
         match self {
+            Self::Step { code, .. } => *code,
             Self::Call(CallError::Transport(error)) | Self::Transport(error) => match error {
                 TransportError::Connect { .. } | TransportError::Exchange { .. } | TransportError::TimedOut { .. } => 3,
                 TransportError::TooLarge { .. } => 1,

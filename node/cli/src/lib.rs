@@ -11,6 +11,7 @@ mod client;
 mod command;
 mod env;
 mod error;
+mod explain;
 mod image;
 mod login;
 mod mirror;

@@ -14,7 +14,7 @@ use crate::{
     command::{ClientCommand, ClientOptions},
     env,
     error::CliError,
-    image, login, mirror, output, repository, rule,
+    explain, image, login, mirror, output, repository, rule,
     settings::{self, Environment, Source},
     status, template,
 };
@@ -83,6 +83,7 @@ pub(crate) async fn execute(
         ClientCommand::Repository(command) => repository::run(command, &session()?).await,
         ClientCommand::Image(command) => image::run(command, &session()?).await,
         ClientCommand::Mirror(command) => mirror::run(&command, options, environment).await,
+        ClientCommand::Explain(command) => explain::run(command, &session()?).await,
         ClientCommand::LoginPassword => login::run(&session()?).await,
         ClientCommand::Status => status::run(&session()?).await,
         // Needs no keys: it is what tells a shell where they are.

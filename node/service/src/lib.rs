@@ -9,6 +9,7 @@ mod access;
 mod caller;
 mod cluster;
 mod error;
+mod explain;
 mod images;
 mod limits;
 mod parts;
@@ -27,6 +28,7 @@ pub use access::{
 pub use caller::{Caller, Permit};
 pub use cluster::{Cluster, Counts, NodeStatus, UpstreamHealth};
 pub use error::ServiceError;
+pub use explain::{BlobState, Explain, Explained, ExplainedBlob, ExplainedStep, Finding, Question, Step};
 pub use images::{HeldImage, ImageFilter, ImageView, Images};
 pub use limits::{CallerLimits, Limit, LimitsConfig, Rate};
 pub use parts::{NodeIdentity, Parts};

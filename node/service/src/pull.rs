@@ -6,6 +6,7 @@
 
 mod blob;
 mod cache;
+mod examine;
 mod failure;
 mod import;
 mod manifest;

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 
 use crate::{
-    Access, AccessConfig, Cluster, Images, LimitsConfig, Parts, Pull, PullConfig, Repositories, Rules, RulesConfig,
-    Secrets, Templates, limits::Limits, proposer::Proposer,
+    Access, AccessConfig, Cluster, Explain, Images, LimitsConfig, Parts, Pull, PullConfig, Repositories, Rules,
+    RulesConfig, Secrets, Templates, limits::Limits, proposer::Proposer,
 };
 
 /// All use cases of one node; no logic of its own.
@@ -16,6 +16,7 @@ pub struct Services {
     pub templates: Templates,
     pub repositories: Repositories,
     pub images: Images,
+    pub explain: Explain,
     pub cluster: Cluster,
 }
 
@@ -36,6 +37,7 @@ impl Services {
         let access = Arc::new(Access::new(parts, config.access, proposer.clone()));
         Arc::new(Self {
             rules: Rules::new(parts, config.rules, access.clone(), proposer.clone()),
+            explain: Explain::new(access.clone(), pull.clone()),
             access,
             secrets: Secrets::new(parts, proposer.clone()),
             templates: Templates::new(parts, proposer.clone()),

@@ -138,7 +138,7 @@ impl Handle for CheckImageReference {
 }
 
 /// The repository of an image reference as docker reads it: without host, tag and digest.
-fn bare_name(reference: &str) -> &str {
+pub(super) fn bare_name(reference: &str) -> &str {
     let reference = reference.split('@').next().unwrap_or_default();
     let name = match reference.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => name,

@@ -1,7 +1,9 @@
 use flotilla_aws::{
     ErrorCode, Service,
     ecr::*,
-    flotilla::{CheckImageReference, DescribeCacheRuleOptions, GetStatus, PutCacheRuleOptions, RefreshImage},
+    flotilla::{
+        CheckImageReference, DescribeCacheRuleOptions, ExplainImage, GetStatus, PutCacheRuleOptions, RefreshImage,
+    },
     json, query, secretsmanager,
     sts::GetCallerIdentity,
 };
@@ -65,6 +67,7 @@ pub(super) static TABLE: &[Row] = &[
     row::<GetStatus>(),
     row::<RefreshImage>(),
     row::<CheckImageReference>(),
+    row::<ExplainImage>(),
     row::<PutCacheRuleOptions>(),
     row::<DescribeCacheRuleOptions>(),
 ];

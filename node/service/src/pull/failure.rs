@@ -61,7 +61,7 @@ impl Failure {
         text
     }
 
-    fn into_error(self) -> ServiceError {
+    pub(super) fn into_error(self) -> ServiceError {
         match self {
             Self::Refused(refusal) => ServiceError::Refused(refusal),
             Self::Absent => ServiceError::Unexpected("absence"),

@@ -1,0 +1,67 @@
+//! `flotilla explain`: each step of a pull, without doing it; the exit code names the first that fails.
+
+use cluster_tests::{Flotilla, Image, aws::Aws};
+use serde_json::{Value, json};
+
+use crate::common::{APP, client, pull, with_image};
+
+/// The exit code, and what is printed as JSON.
+fn explain(flotilla: &Flotilla, arguments: &[&str]) -> (i32, Value) {
+    let output = flotilla.command(&[&["explain", "--json"], arguments].concat()).output().unwrap();
+    let explained = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output.status.code().unwrap(), explained)
+}
+
+fn step<'a>(explained: &'a Value, name: &str) -> &'a Value {
+    let steps = explained["steps"].as_array().unwrap();
+    steps.iter().find(|step| step["step"] == name).unwrap_or_else(|| panic!("no {name} in {explained:#}"))
+}
+
+#[test]
+fn a_pull_is_explained_before_and_after_it_and_nobody_is_asked() {
+    let image = Image::oci(110, &[1000, 2000]);
+    let (hub, flotilla) = with_image(&image);
+    let reference = format!("{}/{APP}:latest", flotilla.host());
+    let (code, before) = explain(&flotilla, &[&reference]);
+    assert_eq!((code, &before["failedStep"]), (0, &Value::Null), "{before:#}");
+    assert_eq!(before["repositoryName"], APP);
+    assert!(step(&before, "RULE")["text"].as_str().unwrap().contains("'library/app' from registry-1.docker.io"));
+    assert_eq!(step(&before, "UPSTREAM")["outcome"], "SKIPPED");
+    assert_eq!(hub.requests().len(), 0, "explaining asked upstream");
+
+    let (_, live) = explain(&flotilla, &[&reference, "--live"]);
+    assert!(step(&live, "UPSTREAM")["text"].as_str().unwrap().contains(image.digest()), "{live:#}");
+    let made = Aws::root(&flotilla).ecr("DescribeRepositories", &json!({}));
+    assert_eq!(made["repositories"], json!([]), "explaining made a repository");
+
+    pull(&client(&flotilla), APP, "latest", &image);
+    let (code, after) = explain(&flotilla, &[&reference]);
+    assert_eq!(code, 0);
+    assert!(step(&after, "TAG")["text"].as_str().unwrap().contains("held and fresh"), "{after:#}");
+    let states: Vec<_> = after["blobs"].as_array().unwrap().iter().map(|blob| blob["state"].clone()).collect();
+    assert_eq!(states, vec![json!("HELD"); image.blobs.len()]);
+    let text = flotilla.run(&["explain", &reference]);
+    assert!(text.contains("decision  ok") && text.contains("here"), "{text}");
+}
+
+#[test]
+fn the_exit_code_names_the_first_step_that_fails() {
+    let image = Image::oci(111, &[1000]);
+    let (mut hub, flotilla) = with_image(&image);
+    let failing = |arguments: &[&str]| {
+        let (code, explained) = explain(&flotilla, arguments);
+        (code, explained["failedStep"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(failing(&["library/app", "--ns", "unknown.example"]), (11, "MAPPING".to_owned()));
+    assert_eq!(failing(&["library/app", "--ns", "docker.io"]), (0, String::new()));
+    assert_eq!(failing(&["nobody/covers/this"]), (13, "TEMPLATE".to_owned()));
+    assert_eq!(failing(&[APP, "--as", "no-such-robot"]), (14, "DECISION".to_owned()));
+    assert_eq!(failing(&[APP, "--as", "anonymous"]), (0, String::new()));
+    Aws::root(&flotilla).ecr("CreateRepository", &json!({"repositoryName": "mine"}));
+    assert_eq!(failing(&["mine:v1"]), (15, "TAG".to_owned()));
+    assert_eq!(failing(&["docker-hub/library/absent", "--live"]), (16, "UPSTREAM".to_owned()));
+    hub.off();
+    assert_eq!(failing(&[APP, "--live"]), (16, "UPSTREAM".to_owned()));
+    let said = flotilla.command(&["explain", "mine:v1"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&said.stderr).contains("'tag'"), "{said:?}");
+}
