@@ -1,6 +1,6 @@
 //! The floor table of `docs/architecture.md`, held against what Cargo says: Cargo refuses cycles, and only cycles.
 
-use std::{collections::BTreeMap, process::Command};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use serde_json::Value;
 
@@ -48,6 +48,27 @@ fn imports_go_down_and_pure_crates_stay_pure() {
         }
     }
     assert_eq!(seen, FLOORS.len(), "a crate of the table is gone");
+}
+
+/// What dials by itself: clippy bans the calls of tokio and std, not clients that make them inside.
+const CLIENTS: &[&str] = &["client::legacy", "HttpConnector", "TcpStream::connect", "TcpSocket"];
+
+#[test]
+fn only_the_connector_leaves_the_node() {
+    let mut files = 0;
+    for path in cluster_tests::process::files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../node")) {
+        let name = path.to_string_lossy().replace('\\', "/");
+        let is_test = name.contains("/tests/") || name.ends_with("tests.rs") || name.contains("test_client");
+        if !name.ends_with(".rs") || is_test || name.contains("/node/cli/") {
+            continue;
+        }
+        files += 1;
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let found = CLIENTS.iter().find(|client| code.contains(**client));
+        assert!(found.is_none() || name.ends_with("/upstream/src/connector.rs"), "{name}: {found:?}");
+    }
+    assert!(files > 100, "{files}");
 }
 
 /// Name and dependencies (without those of tests) of every package of the workspace.

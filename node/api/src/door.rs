@@ -151,3 +151,16 @@ impl Door {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_looks_like_a_mark_is_one() {
+        assert!(is_mark(b"00000000000000a1") && is_mark(b"Other_cache-2.example"));
+        for bad in [&b""[..], b"a b", b"a,b", b"a\"", "\u{e9}".as_bytes(), &[b'a'; MAX_HOP_BYTES + 1]] {
+            assert!(!is_mark(bad), "{bad:?}");
+        }
+    }
+}

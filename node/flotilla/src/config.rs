@@ -211,6 +211,9 @@ impl Config {
     /// What types alone do not say.
     fn check(&self) -> Result<(), ConfigError> {
         let value = |key, reason: &str| Err(ConfigError::Value { key, reason: reason.to_owned() });
+        if let Err(error) = self.upstream.check() {
+            return value("upstream", &error.to_string());
+        }
         let account = &self.cluster.account_id;
         if account.len() != 12 || !account.bytes().all(|c| c.is_ascii_digit()) {
             return value("cluster.account_id", "must be 12 digits");
@@ -294,6 +297,8 @@ mod tests {
             (&format!("{node}[log]\nlevel = \"loud,,=\"\n"), "log.level"),
             (&format!("{node}[rules]\nallowed_upstreams = [\"a b\"]\n"), "a b"),
             (&format!("{node}[mirror]\nupstream = \"a b\"\n"), "mirror.upstream"),
+            (&format!("{node}[upstream]\nhttp_proxy = \"ftp://x\"\n"), "http_proxy"),
+            (&format!("{node}[upstream]\nrealm_allow = [\"https://x/\"]\n"), "realm_allow"),
             (&format!("{node}[nonsense]\n"), "nonsense"),
         ] {
             let error = parsed(text).unwrap_err();

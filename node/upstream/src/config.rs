@@ -7,7 +7,9 @@ use url::Url;
 
 use crate::{
     Resolver,
+    destinations::Destinations,
     origin::{Origin, authority},
+    proxy::Proxies,
 };
 
 /// A longer wait is a mistake in the unit.
@@ -143,6 +145,14 @@ impl Default for UpstreamConfig {
 }
 
 impl UpstreamConfig {
+    /// What types alone do not say; CA files are not read.
+    ///
+    /// # Errors
+    /// [`UpstreamConfigError`], which names the key.
+    pub fn check(&self) -> Result<(), UpstreamConfigError> {
+        self.clone().checked().map(drop)
+    }
+
     /// The configuration with canonical hosts, if it makes sense.
     pub(crate) fn checked(mut self) -> Result<Self, UpstreamConfigError> {
         for (key, timeout) in [
@@ -161,6 +171,8 @@ impl UpstreamConfig {
         if let Some(host) = self.realm_allow.iter().find(|host| authority(host).is_none()) {
             return Err(UpstreamConfigError::Listed { key: "realm_allow", host: host.clone() });
         }
+        Destinations::new(&self)?;
+        Proxies::new(&self)?;
         let mut hosts = BTreeMap::new();
         for (name, host) in std::mem::take(&mut self.hosts) {
             if authority(&name).is_none() {
@@ -275,6 +287,9 @@ mod tests {
             ("realm_allow = ['https://x/']", "realm_allow"),
             ("own_addresses = []", "own_addresses"),
             ("allow_networks = ['10.0.0.0/33']", "allow_networks"),
+            ("allow_hosts = ['https://x/']", "allow_hosts"),
+            ("no_proxy = ['a b']", "no_proxy"),
+            ("https_proxy = 'socks5://x:1080'", "https_proxy"),
             ("hosts.'a b' = {}", "a b"),
             ("hosts.'a/b' = {}", "a/b"),
             ("hosts.'user@a' = {}", "user@a"),

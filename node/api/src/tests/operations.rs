@@ -161,4 +161,6 @@ async fn a_request_that_came_through_this_cluster_is_refused() {
     assert_eq!(refused.status, 508);
     assert!(refused.text().starts_with("{\"errors\":[{"), "{}", refused.text());
     assert_eq!(world.get("/v2/", &["flotilla-hop: other"]).await.status, 401);
+    assert_eq!(world.get("/v2/", &["flotilla-hop: 1,2,3,4", "flotilla-hop: 5,6,7,8"]).await.status, 401);
+    assert_eq!(world.get("/v2/", &["flotilla-hop: 1,2,3,4", "flotilla-hop: 5,6,7,8,9"]).await.status, 508);
 }

@@ -228,3 +228,26 @@ async fn a_token_service_that_is_no_longer_needed_is_forgotten() {
     }
     assert_eq!(targets(&server).iter().filter(|target| target.starts_with("/token")).count(), 2);
 }
+
+#[tokio::test]
+async fn a_realm_that_moves_elsewhere_later_is_judged_anew() {
+    let elsewhere = Server::start(|_| Reply::ok(r#"{"token":"t"}"#)).await;
+    let moved = elsewhere.url("/token");
+    let server = Server::start(move |request| {
+        let own = format!("http://{}/token", request.header("host").unwrap());
+        match (request.target.starts_with("/token"), request.header("authorization"), request.nth) {
+            (true, ..) => Reply::ok(r#"{"token":"t"}"#),
+            (_, Some(_), 1) => Reply::ok("{}"),
+            (_, _, 0) => Reply::new(401).header("WWW-Authenticate", format!("Bearer realm={own}")),
+            _ => Reply::new(401).header("WWW-Authenticate", format!("Bearer realm={moved}")),
+        }
+    })
+    .await;
+    let upstream = Node::new(&server).user("s3cret");
+    upstream.head(&name(), &tag()).await.unwrap();
+    for _ in 0..2 {
+        let error = upstream.head(&name(), &tag()).await.unwrap_err();
+        assert!(matches!(error, UpstreamError::Blocked { .. }), "{error:?}");
+    }
+    assert_eq!(elsewhere.accepted(), 0);
+}

@@ -1,7 +1,8 @@
 use flotilla_oci::{MediaType, Reference};
+use flotilla_runtime::Trail;
 
 use super::{
-    Node, blob, digest, name,
+    Node, blob, digest, name, read,
     server::{Reply, Server},
     tag,
 };
@@ -49,6 +50,23 @@ async fn a_manifest_is_fetched_and_asked_for_as_the_spec_says() {
     assert_eq!(node.bytes(), 2 * MANIFEST.len() as u64);
     assert_eq!(node.requests("200"), 3);
     assert_eq!(node.metric(r#"flotilla_upstream_ratelimit_remaining{upstream="registry.example"}"#), 76);
+}
+
+#[tokio::test]
+async fn a_request_carries_all_clusters_that_it_came_through() {
+    // The first body is cut, so that it is resumed while it is read: outside of the request that opened it.
+    let server = Server::start(|request| match request.nth {
+        0 => Reply::ok(blob(1000)).cut_at(500),
+        _ => Reply::blob(request, &blob(1000)),
+    })
+    .await;
+    let upstream = Node::with(&server, |config| config.hop_header_id = "ours".to_owned()).anonymous();
+    let trail = Trail::new(vec!["first".to_owned(), "second".to_owned()]);
+    let digest = digest(&blob(1000));
+    let download = trail.scope(async { upstream.blob(&name(), &digest, 0).await }).await.unwrap();
+    assert!(read(download).await.1.is_ok());
+    let hops: Vec<_> = server.log().iter().map(|request| request.header("flotilla-hop").unwrap().to_owned()).collect();
+    assert_eq!(hops, ["first, second, ours", "first, second, ours"]);
 }
 
 #[tokio::test]

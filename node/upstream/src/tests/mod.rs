@@ -1,8 +1,10 @@
 //! The calls of an upstream against a scripted HTTP server on a port of its own.
 
 mod auth;
+mod destinations;
 mod downloads;
 mod manifests;
+mod proxies;
 mod redirects;
 mod server;
 mod tls;

@@ -97,6 +97,11 @@ async fn redirects_into_the_dark_are_refused() {
         "http://[fe80::1]/",
         "http://0.0.0.0:1/",
         "http://user:hush@127.0.0.1:1/?hush",
+        "http://127.0.0.1:1/?hush#hush",
+        "http://[64:ff9b::a9fe:a9fe]/",
+        "http://10.0.0.1/",
+        "http://0xa9fea9fe/",
+        "http://169.254.43518/",
     ] {
         let server = redirecting(location.to_owned()).await;
         let error = Node::new(&server).user("s").blob(&name(), &digest(b"x"), 0).await.err().unwrap();
@@ -116,4 +121,33 @@ async fn a_circle_of_redirects_ends() {
     let error = Node::new(&server).anonymous().blob(&name(), &digest(b"x"), 0).await.err().unwrap();
     assert!(matches!(error, UpstreamError::Blocked { .. }), "{error}");
     assert_eq!(server.log().len(), 6, "the request and five redirects");
+}
+
+#[tokio::test]
+async fn cookies_stay_where_they_came_from_and_are_not_kept() {
+    let storage = Server::start(|_| Reply::ok("x").header("Set-Cookie", "s=1")).await;
+    let to = storage.url("/signed?X-Signature=hush");
+    let server =
+        Server::start(move |_| Reply::redirect(to.as_str()).header("Set-Cookie", "r=1; Domain=127.0.0.1")).await;
+    let upstream = Node::new(&server).anonymous();
+    for _ in 0..2 {
+        assert!(read(upstream.blob(&name(), &digest(b"x"), 0).await.unwrap()).await.1.is_ok());
+    }
+    let requests = [server.log(), storage.log()].concat();
+    assert_eq!(requests.len(), 4);
+    for request in requests {
+        assert_eq!((request.header("cookie"), request.header("referer")), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_is_no_blob_wherever_it_comes_from() {
+    let storage = Server::start(|_| Reply::ok("<html>").header("Content-Type", "text/html")).await;
+    for server in [redirecting(storage.url("/portal")).await, storage] {
+        let upstream = Node::new(&server).user("s");
+        let get = upstream.blob(&name(), &digest(b"x"), 0).await.err().unwrap();
+        assert!(matches!(get, UpstreamError::NotARegistry { .. }), "{get:?}");
+        let head = upstream.blob_head(&name(), &digest(b"x")).await.unwrap_err();
+        assert!(matches!(head, UpstreamError::NotARegistry { .. }), "{head:?}");
+    }
 }

@@ -1,6 +1,6 @@
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -16,6 +16,19 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
+
+/// A name that no resolver but a test's own knows.
+pub(super) const NAME: &str = "registry.test";
+
+/// A TLS server's end and its certificate, for `127.0.0.1` and [`NAME`], as PEM.
+pub(super) fn certificate() -> (TlsAcceptor, String) {
+    let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), NAME.to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![own.cert.der().clone()], key).unwrap();
+    (TlsAcceptor::from(Arc::new(config)), own.cert.pem())
+}
 
 /// One request as it came, names of headers in lower case.
 #[derive(Clone, Debug)]
@@ -137,23 +150,27 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start_on(None, script).await
+        Self::start_on(Ipv4Addr::LOCALHOST.into(), None, script).await
     }
 
-    /// With TLS; the certificate, for `127.0.0.1`, comes as PEM.
+    /// On another address of this machine than loopback.
+    pub(super) async fn start_at(ip: IpAddr, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_on(ip, None, script).await
+    }
+
+    /// With TLS; the certificate, for `127.0.0.1` and [`NAME`], comes as PEM.
     pub(super) async fn start_tls(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (Self, String) {
-        let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-        let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config =
-            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_no_client_auth().with_single_cert(vec![own.cert.der().clone()], key).unwrap();
-        (Self::start_on(Some(TlsAcceptor::from(Arc::new(config))), script).await, own.cert.pem())
+        let (tls, pem) = certificate();
+        (Self::start_on(Ipv4Addr::LOCALHOST.into(), Some(tls), script).await, pem)
     }
 
-    async fn start_on(tls: Option<TlsAcceptor>, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    async fn start_on(
+        ip: IpAddr,
+        tls: Option<TlsAcceptor>,
+        script: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind((ip, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (log, sent, accepted) = (Arc::default(), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
         let (opened, open) = watch::channel(0);
@@ -184,6 +201,15 @@ impl Server {
 
     pub(super) fn url(&self, path: &str) -> String {
         format!("{}://{}{path}", self.scheme, self.address)
+    }
+
+    /// Under [`NAME`], which a resolver has to know.
+    pub(super) fn named_url(&self, path: &str) -> String {
+        format!("{}://{NAME}:{}{path}", self.scheme, self.address.port())
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(super) fn log(&self) -> Vec<Request> {

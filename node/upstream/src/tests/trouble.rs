@@ -147,3 +147,40 @@ async fn a_drain_closes_idle_connections_and_keeps_none() {
     assert!(node.host.tasks.finish(Duration::from_secs(5)).await);
     server.all_closed().await;
 }
+
+#[tokio::test]
+async fn heads_without_end_are_cut_off() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    // Early hints for ever; a head of more than 64 KiB; headers without number.
+    let endless: [(&[u8], &[u8]); 3] = [
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+    ];
+    for (first, more) in endless {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::start(|_| Reply::ok("")).await;
+        let node = Node::with(&server, |config| {
+            let own = config.hosts.get_mut(HOST).unwrap();
+            own.base_url = Some(format!("http://{address}").parse().unwrap());
+            config.head_timeout = Duration::from_millis(300);
+        });
+        let flood = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 1024]).await;
+            let _ = stream.write_all(first).await;
+            // Until the client has had enough.
+            while stream.write_all(more).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let upstream = node.anonymous();
+        let (reference, name) = (tag(), name());
+        let asked = upstream.head(&name, &reference);
+        tokio::select! {
+            result = asked => assert!(matches!(result, Err(UpstreamError::Unavailable { .. })), "{result:?}"),
+            () = async { flood.await; std::future::pending::<()>().await } => {}
+        }
+    }
+}
