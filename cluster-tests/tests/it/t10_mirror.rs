@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     common::{APP, before, blob_path, client, create_rule, manifest_path, pull, whole, with_image},
+    t20_entrances::{address, status},
     t20_serve::Site,
 };
 
@@ -107,6 +108,8 @@ fn between_two_rules_nobody_guesses() {
     for _ in 0..3 {
         unknown(&client.get(&of("org/app", "quay.io")));
     }
+    let missed = flotilla.metrics().sum("flotilla_pulls_total", &["kind=\"manifest\"", "result=\"notfound\""]);
+    assert_eq!(missed, Some(3.0));
     let warnings =
         || flotilla.log().into_iter().filter(|line| line.contains("leads to no repository")).collect::<Vec<_>>();
     let said = warnings();
@@ -161,6 +164,23 @@ fn the_mirrors_listener_speaks_docker_hubs_names_only() {
     assert_eq!(mirror.get("/v2/_catalog").status, 404);
     assert_eq!(mirror.request("POST", "/", &[], b"").status, 404, "no AWS API");
     assert_eq!(repositories(&flotilla), ["docker-hub/library/app", "quay/org/app"]);
+}
+
+#[test]
+fn a_host_of_the_mirror_is_the_mirror_at_any_listener() {
+    let site = Site::new("[mirror]\nhosts = [\"mirror.example\"]\n[access.anonymous]\npull = true");
+    let flotilla = site.builder().arg("--init").start();
+    flotilla.run(&["rule", "add", "docker-hub", "--mirror"]);
+    let to = address(flotilla.endpoint());
+    for (host, path, wanted) in [
+        (to.to_string(), "/v2/app/manifests/latest", 404),
+        ("mirror.example".to_owned(), "/v2/app/manifests/latest", 200),
+        ("mirror.example".to_owned(), "/v2/_catalog", 404),
+        // Another spelling of the Host is not the mirror, and here nobody.
+        ("mirror.example.evil.example".to_owned(), "/v2/app/manifests/latest", 421),
+    ] {
+        assert_eq!(status(to, path, &format!("Host: {host}\r\n")), wanted, "{path} at {host}");
+    }
 }
 
 #[test]

@@ -100,8 +100,20 @@ fn containerd_pulls_plain_names_and_goes_on_without_the_node() {
     let elsewhere = Upstream::start();
     elsewhere.put("org/app", "latest", &fleet.image);
     let foreign = format!("{}/org/app:latest", elsewhere.host());
-    containerd.run(&[&ctr(&hosts, &foreign)[..], &["--plain-http"]].concat());
+    containerd.run(&ctr(&hosts, &foreign));
     assert!(!elsewhere.requests().is_empty());
+
+    // ECR's way: the rule's prefix in the path of the host.
+    let third = Image::oci(726, &[1000]);
+    fleet.hub.put("library/third", "latest", &third);
+    let prefixed = folder.path().join("prefixed");
+    fs::create_dir_all(prefixed.join("docker.io")).unwrap();
+    let text = format!(
+        "server = \"{}\"\n[host.\"{endpoint}/v2/docker-hub\"]\ncapabilities = [\"pull\", \"resolve\"]\noverride_path = true\n",
+        dead()
+    );
+    fs::write(prefixed.join("docker.io/hosts.toml"), text).unwrap();
+    containerd.run(&ctr(&prefixed.display().to_string(), "docker.io/library/third:latest"));
 
     // The node goes; the next in the list is Docker Hub itself, here the scripted one.
     let second = Image::oci(722, &[1000]);
@@ -136,7 +148,7 @@ fn containerd_told_to_fail_closed_asks_nobody_else() {
     let elsewhere = Upstream::start();
     elsewhere.put("org/app", "latest", &fleet.image);
     let foreign = format!("{}/org/app:latest", elsewhere.host());
-    let refused = containerd.command(&[&ctr(&hosts, &foreign)[..], &["--plain-http"]].concat()).output().unwrap();
+    let refused = containerd.command(&ctr(&hosts, &foreign)).output().unwrap();
     assert!(!refused.status.success());
     fleet.flotilla.kill();
     let refused = containerd.command(&ctr(&hosts, "docker.io/library/bb:other")).output().unwrap();
