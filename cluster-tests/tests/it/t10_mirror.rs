@@ -159,6 +159,11 @@ fn the_mirrors_listener_speaks_docker_hubs_names_only() {
     let mirror = mirror(&flotilla);
     pull(&mirror, "app", "latest", &app);
     pull(&mirror, "library/app", "latest", &app);
+    hub.put("library/app", "v2", &app);
+    assert_eq!(mirror.get(&manifest_path("app", "v2")).status, 200);
+    let first = mirror.get("/v2/app/tags/list?n=1");
+    let next = first.header("link").and_then(|link| link.strip_prefix('<')?.split_once('>')).unwrap().0;
+    assert_eq!(mirror.get(next).json()["tags"], json!(["v2"]), "{next}");
     serves(&mirror.get(&of("org/app", "quay.io")), &other);
     assert_eq!(mirror.get(&manifest_path("org/app", "latest")).status, 404, "Docker Hub has none");
     assert_eq!(mirror.get("/v2/_catalog").status, 404);
