@@ -19,6 +19,11 @@ pub struct Docker {
 impl Docker {
     /// `None` where docker is not installed or we are not root.
     pub fn start() -> Option<Self> {
+        Self::prepared(|_| ())
+    }
+
+    /// As [`Docker::start`], after `prepare` had the folder with its daemon.json.
+    pub fn prepared(prepare: impl FnOnce(&Path)) -> Option<Self> {
         let (client, server) = (find("docker")?, find("dockerd")?);
         if !is_root() {
             return None;
@@ -37,6 +42,7 @@ impl Docker {
         });
         let file = at("daemon.json");
         fs::write(&file, config.to_string()).expect("a configuration file");
+        prepare(folder.path());
         let socket = at("docker.sock");
         let ready = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
         let daemon = Daemon::start(Command::new(&server.0).arg("--config-file").arg(&file), folder.path(), ready);

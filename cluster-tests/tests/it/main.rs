@@ -7,6 +7,7 @@ mod t10_aws;
 mod t10_explain;
 mod t10_floors;
 mod t10_links;
+mod t10_mirror;
 mod t10_pull;
 mod t10_rules;
 mod t10_sign_in;
@@ -27,6 +28,7 @@ mod t40_bad_input;
 mod t50_aws_clients;
 mod t50_cli;
 mod t50_clients;
+mod t50_mirror;
 mod t50_readme;
 
 /// The binary under test.

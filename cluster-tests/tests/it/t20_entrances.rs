@@ -35,12 +35,12 @@ fn say(to: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-fn status(to: SocketAddr, path: &str, lines: &str) -> u16 {
+pub(crate) fn status(to: SocketAddr, path: &str, lines: &str) -> u16 {
     let answer = say(to, format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{lines}\r\n").as_bytes());
     answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
 }
 
-fn address(url: &str) -> SocketAddr {
+pub(crate) fn address(url: &str) -> SocketAddr {
     url.rsplit_once('/').unwrap().1.parse().unwrap()
 }
 

@@ -24,6 +24,10 @@ pub(crate) struct Site {
 }
 
 impl Site {
+    pub(crate) fn hub(&self) -> &Upstream {
+        &self.hub
+    }
+
     pub(crate) fn new(more: &str) -> Self {
         let (hub, image) = (Upstream::start(), Image::oci(240, &[100_000]));
         hub.put("library/app", "latest", &image);

@@ -106,7 +106,12 @@ async fn route(
         | Endpoint::BlobHead { name, .. }
         | Endpoint::Referrers { name, .. } => {
             let mapped = door.services.pull.map(namespace, name);
-            let target = mapped.map_err(|error| OciError::from_service(&error, &door.account_id()))?;
+            let target = mapped.map_err(|error| {
+                if let Some(kind) = endpoint.pulled() {
+                    door.services.pull.count_unmapped(kind);
+                }
+                OciError::from_service(&error, &door.account_id())
+            })?;
             arrival.record.note(|facts| facts.repository = Some(target.repository.to_string()));
             let resource = Resource::Repository(target.repository.clone());
             let permit = allow(door, arrival, &caller, &endpoint, &resource, target.origin.is_some())

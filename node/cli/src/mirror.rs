@@ -114,7 +114,11 @@ pub(crate) async fn run(
             podman::plan(&wish, engine, &routes)
         }
     };
-    let Plan { files, notes } = plan;
+    let Plan { files, mut notes } = plan;
+    if wish.authorization.is_some() && wish.endpoints.iter().any(|endpoint| !endpoint.is_tls()) {
+        let text = "nodes refuse logins over http:// from other machines, unless http.allow_plaintext is set";
+        notes.push(text.to_owned());
+    }
     match folder {
         Some(folder) => {
             let written = files.iter().map(|file| write::install(&folder, file)).collect::<Result<Vec<_>, _>>()?;

@@ -127,8 +127,16 @@ pub(crate) async fn run(command: RuleCommand, session: &Session) -> Result<Repor
                 ..Default::default()
             };
             let rule = session.call::<CreatePullThroughCacheRule>(&input).await?;
-            if let Some(wanted) = wanted {
-                options::set(session, &wanted).await?;
+            if let Some(wanted) = wanted
+                && let Err(error) = options::set(session, &wanted).await
+            {
+                // Without its filters it would fetch what they are to keep away.
+                let back = DeletePullThroughCacheRuleInput {
+                    ecr_repository_prefix: wanted.ecr_repository_prefix,
+                    registry_id: None,
+                };
+                session.call::<DeletePullThroughCacheRule>(&back).await?;
+                return Err(error);
             }
             let mut report = session.report(&rule, || {
                 let prefix = plain(rule.ecr_repository_prefix.trim_end_matches('/'));

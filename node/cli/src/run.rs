@@ -258,6 +258,13 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
+    async fn one_node_is_asked_by_commands_that_ask() {
+        let node = FakeNode::start(&[]).await;
+        let error = execute_line(&node, &["status", "--endpoint", "http://a", "--endpoint", "http://b"]).await;
+        assert_eq!((error.unwrap_err().code(), node.calls().len()), (2, 0));
+    }
+
+    #[tokio::test]
     async fn what_the_contract_forbids_is_not_sent() {
         let node = FakeNode::start(&[]).await;
         let error = execute_line(&node, &["rule", "remove", "Bad!"]).await.unwrap_err();

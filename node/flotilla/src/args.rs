@@ -45,6 +45,9 @@ pub struct DevArguments {
     /// Port on 127.0.0.1; 0 takes any that is free
     #[arg(long, default_value_t = 5000)]
     pub port: u16,
+    /// Also stand in for Docker Hub at this port of 127.0.0.1, for docker's registry-mirrors; 0 takes any that is free
+    #[arg(long, value_name = "PORT")]
+    pub mirror_port: Option<u16>,
     /// Send an upstream host to another base URL (repeatable), such as registry-1.docker.io=http://127.0.0.1:15000
     #[arg(long, value_name = "HOST=URL")]
     pub upstream: Vec<String>,

@@ -232,7 +232,7 @@ impl Config {
                 return value("rules.allowed_upstreams", &format!("'{entry}' is not a registry host"));
             }
         }
-        if upstream::parse_url(&self.mirror.upstream).is_err() {
+        if upstream::parse_host(&self.mirror.upstream).is_none() {
             return value("mirror.upstream", "is not a registry host");
         }
         if self.storage.verify_interval_seconds == 0 {

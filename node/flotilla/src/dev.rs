@@ -76,6 +76,7 @@ fn config(arguments: &DevArguments) -> Result<Config, NodeError> {
     let mut config = Config::for_folder(arguments.data.join("n1"));
     config.http.listen = vec![(Ipv4Addr::LOCALHOST, arguments.port).into()];
     config.http.drain_delay_seconds = 0;
+    config.mirror.listen = arguments.mirror_port.map(|port| (Ipv4Addr::LOCALHOST, port).into()).into_iter().collect();
     config.storage.max_bytes = Some(arguments.max_bytes);
     config.access.anonymous.pull = true;
     if arguments.log_json {
@@ -155,5 +156,8 @@ fn greet(url: &str, data: &Path, ready: &Ready<'_>) {
     println!("  eval \"$(flotilla env{data_flag})\"                       lets aws and flotilla talk to this node");
     println!("  aws ecr describe-pull-through-cache-rules        or: flotilla rule list");
     println!("  flotilla status                                  Ctrl-C stops it");
+    for address in ready.mirror_addresses {
+        println!("mirror {}", ready.url(*address));
+    }
     println!("ready {url}");
 }

@@ -151,6 +151,8 @@ impl Target {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{
         Glob,
@@ -158,7 +160,7 @@ mod tests {
         upstream::DOCKER_HUB,
     };
 
-    fn rules(all: &[(&str, &str, Option<&str>, bool)]) -> CacheRules {
+    fn ruled(all: &[(&str, &str, Option<&str>, bool)]) -> CacheRules {
         let made: CacheRules = all.iter().map(|(prefix, host, before, _)| rule(prefix, host, *before)).collect();
         made.with_options(all.iter().map(|(prefix, _, _, mirror)| {
             (prefix.parse().unwrap(), CacheRuleOptions { mirror: *mirror, ..CacheRuleOptions::default() })
@@ -174,7 +176,7 @@ mod tests {
 
     #[test]
     fn names_of_a_host_lead_through_its_rules_only() {
-        let rules = rules(&[
+        let rules = ruled(&[
             ("docker-hub", DOCKER_HUB, None, true),
             ("quay", "quay.io", None, true),
             ("team", "quay.io", Some("org/team"), true),
@@ -211,18 +213,18 @@ mod tests {
 
     #[test]
     fn a_rule_for_everything_mirrors_too() {
-        let rules = rules(&[("ROOT", DOCKER_HUB, None, true), ("own-quay", "quay.io", None, true)]);
+        let rules = ruled(&[("ROOT", DOCKER_HUB, None, true), ("own-quay", "quay.io", None, true)]);
         let wanted = ("library/nginx".to_owned(), "ROOT".to_owned(), "library/nginx".to_owned());
         assert_eq!(mapped(&rules, DOCKER_HUB, "nginx"), Ok(wanted));
         // `own-quay/x` is that rule's repository here, so Docker Hub's image of this name cannot be had.
         assert!(matches!(mapped(&rules, DOCKER_HUB, "own-quay/x"), Err(Unmapped::Shadowed { .. })));
-        let unmarked = super::tests::rules(&[("ROOT", DOCKER_HUB, None, false)]);
+        let unmarked = ruled(&[("ROOT", DOCKER_HUB, None, false)]);
         assert!(matches!(mapped(&unmarked, DOCKER_HUB, "nginx"), Err(Unmapped::NoRule { .. })));
     }
 
     #[test]
     fn two_rules_that_fit_alike_are_never_guessed_between() {
-        let rules = rules(&[
+        let rules = ruled(&[
             ("a", "quay.io", None, true),
             ("b", "quay.io", None, true),
             ("c", "quay.io", Some("org"), true),
@@ -237,19 +239,19 @@ mod tests {
 
     #[test]
     fn a_longer_rule_in_between_is_not_crossed() {
-        let rules = rules(&[("hub", DOCKER_HUB, None, true), ("hub/org", "quay.io", None, true)]);
+        let rules = ruled(&[("hub", DOCKER_HUB, None, true), ("hub/org", "quay.io", None, true)]);
         assert_eq!(mapped(&rules, DOCKER_HUB, "nginx").unwrap().0, "hub/library/nginx");
         for name in ["org/app", "hub/org/app"] {
             assert!(matches!(mapped(&rules, DOCKER_HUB, name), Err(Unmapped::Shadowed { .. })), "{name}");
         }
-        let same_host = super::tests::rules(&[("hub", DOCKER_HUB, None, true), ("hub/org", DOCKER_HUB, None, false)]);
+        let same_host = ruled(&[("hub", DOCKER_HUB, None, true), ("hub/org", DOCKER_HUB, None, false)]);
         assert!(matches!(mapped(&same_host, DOCKER_HUB, "org/app"), Err(Unmapped::Shadowed { .. })));
         assert_eq!(mapped(&same_host, DOCKER_HUB, "hub/org/app").unwrap().1, "hub/org");
     }
 
     #[test]
     fn an_own_name_is_a_repository_and_a_host_never_leads_to_one_without_a_rule() {
-        let rules = rules(&[("hub", DOCKER_HUB, None, true)]);
+        let rules = ruled(&[("hub", DOCKER_HUB, None, true)]);
         let name: Name = "library/nginx".parse().unwrap();
         let own = rules.map(Namespace::Own, &name).unwrap();
         assert_eq!((&own.repository, own.rule()), (&name, None));
@@ -257,6 +259,33 @@ mod tests {
         assert_eq!(foreign.repository.as_str(), "hub/library/nginx");
         let long: Name = format!("{}/x", "a".repeat(252)).parse().unwrap();
         assert!(matches!(rules.map(Namespace::Of(DOCKER_HUB), &long), Err(Unmapped::Shadowed { .. })));
+    }
+
+    proptest! {
+        /// Whatever rules there are: the rule is one for that host, and the repository is the rule's and no other's.
+        #[test]
+        fn a_host_leads_to_rules_for_that_host_only(
+            made in prop::collection::vec(
+                (("[ab]{1}(/[ab]){0,2}|ROOT"), 0usize..3, prop::option::of("[ab](/[ab])?"), any::<bool>()),
+                0..8,
+            ),
+            host in 0usize..3,
+            name in "[ab](/[ab]){0,4}",
+        ) {
+            const HOSTS: [&str; 3] = [DOCKER_HUB, "quay.io", "ghcr.io"];
+            let made: Vec<_> = made.iter().map(|(p, host, before, m)| (p.as_str(), HOSTS[*host], before.as_deref(), *m)).collect();
+            let rules = ruled(&made);
+            let name: Name = name.parse().unwrap();
+            if let Ok(target) = rules.map(Namespace::Of(HOSTS[host]), &name) {
+                let rule = target.rule().and_then(|prefix| rules.get(prefix)).unwrap();
+                prop_assert_eq!(rule.upstream_host.as_str(), HOSTS[host]);
+                prop_assert!(rule.prefix.rest(&target.repository).is_some());
+                prop_assert_eq!(&rules.resolve(&target.repository), &target);
+                let upstream_name = target.origin.unwrap().name;
+                let is_prefixed = target.repository == name && rule.prefix != Prefix::Root;
+                prop_assert!(is_prefixed || upstream_name.as_str() == upstream::full_name(HOSTS[host], name.as_str()));
+            }
+        }
     }
 
     #[test]

@@ -251,6 +251,11 @@ impl Pull {
         self.flush().await;
     }
 
+    /// Counts a pull whose name leads nowhere; `kind` as for [`Pull::count_denied`].
+    pub fn count_unmapped(&self, kind: &'static str) {
+        self.metrics.unmapped(kind);
+    }
+
     /// Counts a pull that was denied before it came here; `kind` is `manifest` or `blob`.
     pub fn count_denied(&self, kind: &'static str) {
         self.metrics.denied(kind);

@@ -17,13 +17,15 @@ const PAGE: usize = 1000;
 pub(super) struct Page {
     limit: usize,
     last: Option<String>,
+    /// Whose name the next page is asked for by, as for this one.
+    ns: Option<String>,
 }
 
 impl Page {
     /// # Errors
     /// 400 for an `n` that is no number.
     pub(super) fn read(uri: &Uri) -> Result<Self, OciError> {
-        let mut page = Self { limit: PAGE, last: None };
+        let mut page = Self { limit: PAGE, last: None, ns: None };
         for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             match name.as_ref() {
                 "n" => {
@@ -36,6 +38,7 @@ impl Page {
                     // More digits than fit ask for more than a page has.
                     page.limit = value.parse().unwrap_or(usize::MAX).min(PAGE);
                 }
+                "ns" => page.ns = Some(value.into_owned()),
                 "last" if !value.is_empty() => page.last = Some(value.into_owned()),
                 _ => {}
             }
@@ -50,10 +53,12 @@ impl Page {
     }
 
     fn link(&self, path: &str, last: &str) -> Option<HeaderValue> {
-        let query = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("n", &self.limit.to_string())
-            .append_pair("last", last)
-            .finish();
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("n", &self.limit.to_string()).append_pair("last", last);
+        if let Some(ns) = &self.ns {
+            query.append_pair("ns", ns);
+        }
+        let query = query.finish();
         HeaderValue::from_str(&format!("<{path}?{query}>; rel=\"next\"")).ok()
     }
 
@@ -152,8 +157,8 @@ mod tests {
 
     #[test]
     fn pages_are_read_and_bounded() {
-        assert_eq!(read("").unwrap(), Page { limit: PAGE, last: None });
-        assert_eq!(read("n=3&last=v1").unwrap(), Page { limit: 3, last: Some("v1".into()) });
+        assert_eq!(read("").unwrap(), Page { limit: PAGE, last: None, ns: None });
+        assert_eq!(read("n=3&last=v1").unwrap(), Page { limit: 3, last: Some("v1".into()), ns: None });
         assert_eq!(read("n=99999999999999999999999").unwrap().limit, PAGE);
         assert_eq!(read("n=0").unwrap().fetch(), 0);
         for bad in ["n=-1", "n=", "n=x", "n=1.5"] {
@@ -171,6 +176,8 @@ mod tests {
         assert_eq!(link, "</v2/a/tags/list?n=2&last=t%2F1>; rel=\"next\"");
         assert_eq!(found, entries(2));
         assert_eq!(page.cut(&mut entries(2), "/x"), None);
+        let link = read("n=1&ns=quay.io").unwrap().cut(&mut entries(2), "/v2/quay/a/tags/list").unwrap();
+        assert_eq!(link, "</v2/quay/a/tags/list?n=1&last=t%2F0&ns=quay.io>; rel=\"next\"");
         let none = read("n=0").unwrap();
         let mut found = entries(1);
         assert_eq!((none.cut(&mut found, "/x"), found.len()), (None, 0));

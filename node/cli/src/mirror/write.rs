@@ -166,7 +166,6 @@ fn put(path: &Path, text: &str, mode: u32) -> Result<(), CliError> {
     placed
 }
 
-#[expect(clippy::disallowed_methods, reason = "a machine's configuration, synced here; Disk is a node's")]
 fn rename(from: &Path, to: &Path) -> Result<(), CliError> {
     let moved = fs::rename(from, to).and_then(|()| match to.parent() {
         Some(folder) => fs::File::open(folder)?.sync_all(),

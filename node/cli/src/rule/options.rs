@@ -179,5 +179,11 @@ mod tests {
         execute_line(&node, &["rule", "add", "quay", "--mirror", "--anonymous", "--allow", "org/*"]).await.unwrap();
         let body = r#"{"ecrRepositoryPrefix":"quay","mirror":true,"anonymousAllowed":true,"allow":["org/*"]}"#;
         assert_eq!(calls(&node)[1], ("PutCacheRuleOptions".to_owned(), body.to_owned()));
+
+        let failure = r#"{"__type": "ServerException", "message": "no"}"#;
+        let node = FakeNode::start(&[(200, rule), (500, failure), (200, rule)]).await;
+        let error = execute_line(&node, &["rule", "add", "quay", "--deny", "org/*"]).await.unwrap_err();
+        assert_eq!(error.code(), 1);
+        assert_eq!(calls(&node)[2].0, "DeletePullThroughCacheRule", "no rule stays without its filters");
     }
 }

@@ -66,6 +66,10 @@ impl Metrics {
         self.count(kind, "denied");
     }
 
+    pub(super) fn unmapped(&self, kind: &'static str) {
+        self.count(kind, "notfound");
+    }
+
     pub(super) fn pulled(&self, kind: Kind, end: Result<Freshness, &ServiceError>) {
         let result = match end {
             Ok(Freshness::Hit) => "hit",
