@@ -452,19 +452,19 @@ async fn a_filter_holds_also_for_pulls_that_were_mapped_before_it() {
     let digest = bench.upstream.put_manifest(TRUSTED, "library/nginx", "1", &manifest("a", &[]));
     let held = bench.upstream.put_manifest(TRUSTED, "library/held", "1", &manifest("b", &[]));
     bench.manifest("dh/held", "1").await.unwrap();
-    let (target, of_held) = (bench.target("dh/nginx"), bench.target("dh/held"));
+    let (puller, target, of_held) = (bench.user("a"), bench.target("dh/nginx"), bench.target("dh/held"));
     bench.upstream.asked();
     let options = CacheRuleOptions { deny: vec![Glob("library/*".into())], ..CacheRuleOptions::default() };
     bench.propose(Op::PutCacheRuleOptions { prefix: "dh".parse().unwrap(), options: Box::new(options) }).await;
     bench.advance(EXPIRED);
     for reference in ["1".to_owned(), digest.to_string()] {
-        let refused = bench.pull.serve_manifest(&target, &reference.parse().unwrap()).await;
+        let refused = bench.pull.serve_manifest(&puller, &target, &reference.parse().unwrap()).await;
         assert!(matches!(refused, Err(ServiceError::Filtered { .. })), "{reference}: {refused:?}");
     }
-    let served = bench.pull.serve_manifest(&of_held, &"1".parse().unwrap()).await.unwrap();
+    let served = bench.pull.serve_manifest(&puller, &of_held, &"1".parse().unwrap()).await.unwrap();
     assert_eq!((served.digest, served.freshness), (held, Freshness::Stale));
     assert!(matches!(
-        bench.pull.refresh_tags(&bench.target("dh/held"), None).await,
+        bench.pull.refresh_tags(&puller, &bench.target("dh/held"), None).await,
         Err(ServiceError::Filtered { .. })
     ));
     assert!(bench.upstream.asked().is_empty());
