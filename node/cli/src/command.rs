@@ -3,7 +3,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::{
-    env::EnvCommand, image::ImageCommand, repository::RepositoryCommand, rule::RuleCommand, template::TemplateCommand,
+    env::EnvCommand, image::ImageCommand, repository::RepositoryCommand, rule::RuleCommand, secret::SecretCommand,
+    template::TemplateCommand,
 };
 
 /// How to reach the node, and how to answer. Every client command takes these.
@@ -38,6 +39,10 @@ pub enum ClientCommand {
     /// Cache rules: which names are fetched from which upstream
     #[command(subcommand)]
     Rule(RuleCommand),
+
+    /// Credentials of upstream registries, sealed in the node
+    #[command(subcommand)]
+    Secret(SecretCommand),
 
     /// Repository creation templates: settings of the repositories that first pulls create
     #[command(subcommand)]
