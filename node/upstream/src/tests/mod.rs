@@ -2,6 +2,7 @@
 
 mod auth;
 mod downloads;
+mod ecr;
 mod manifests;
 mod redirects;
 mod server;
