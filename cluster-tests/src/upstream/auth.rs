@@ -88,10 +88,10 @@ impl Gate {
         let Auth::Bearer { login, expires_in_seconds, .. } = &self.auth else {
             return Answer::error(404, "NOT_FOUND");
         };
-        if let Some((user, password)) = login {
-            if head.header("authorization") != Some(&basic(user, password)) {
-                return Answer::error(401, "UNAUTHORIZED");
-            }
+        if let Some((user, password)) = login
+            && head.header("authorization") != Some(&basic(user, password))
+        {
+            return Answer::error(401, "UNAUTHORIZED");
         }
         let query = url::form_urlencoded::parse(head.query.as_bytes()).collect::<Vec<_>>();
         let member = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.to_string());
