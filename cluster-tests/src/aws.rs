@@ -67,10 +67,45 @@ impl Aws {
     /// # Errors
     /// [`AwsError`].
     pub fn try_ecr(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
-        let target = format!("{ECR}.{operation}");
+        self.try_call("ecr", &format!("{ECR}.{operation}"), input)
+    }
+
+    /// Calls an operation of Secrets Manager.
+    ///
+    /// # Errors
+    /// [`AwsError`].
+    pub fn try_secrets(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
+        self.try_call("secretsmanager", &format!("secretsmanager.{operation}"), input)
+    }
+
+    /// # Panics
+    /// When the call does not succeed.
+    #[track_caller]
+    pub fn secrets(&self, operation: &str, input: &Value) -> Value {
+        self.try_secrets(operation, input).unwrap_or_else(|error| panic!("{operation}: {error}"))
+    }
+
+    /// The code with which the operation is refused.
+    ///
+    /// # Panics
+    /// When it succeeds, or is not answered.
+    #[track_caller]
+    pub fn secrets_refusal(&self, operation: &str, input: &Value) -> String {
+        match self.try_secrets(operation, input) {
+            Ok(_) => panic!("{operation} succeeded"),
+            Err(error @ AwsError::NoAnswer(_)) => panic!("{operation}: {error:?}"),
+            Err(error) => error.code().to_owned(),
+        }
+    }
+
+    /// A call in JSON.
+    ///
+    /// # Errors
+    /// [`AwsError`].
+    pub fn try_call(&self, service: &str, target: &str, input: &Value) -> Result<Value, AwsError> {
         let body = input.to_string();
-        let headers = [("Content-Type", "application/x-amz-json-1.1"), ("X-Amz-Target", target.as_str())];
-        let response = self.post("ecr", &headers, body.as_bytes()).map_err(AwsError::NoAnswer)?;
+        let headers = [("Content-Type", "application/x-amz-json-1.1"), ("X-Amz-Target", target)];
+        let response = self.post(service, &headers, body.as_bytes()).map_err(AwsError::NoAnswer)?;
         let value: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         if response.status == 200 {
             return Ok(value);

@@ -1,5 +1,6 @@
 use std::{fs, net::TcpStream, process::Command};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use tempfile::TempDir;
 
 use super::{Daemon, Tool, find, free_port};
@@ -9,21 +10,42 @@ use crate::{Client, Content, Image};
 pub struct Registry {
     daemon: Daemon,
     port: u16,
+    is_private: bool,
     _folder: TempDir,
 }
+
+/// The one user of [`Registry::private`], and bcrypt of the password, which is all that this registry takes.
+const HTPASSWD: &str = "robot:$2b$05$abcdefghijklmnopqrstuuJQ0OEfoQ1jvzDwPykoQtl7vEtSYYygy\n";
 
 impl Registry {
     pub fn find() -> Option<Tool> {
         find("docker-registry")
     }
 
+    pub const USER: &str = "robot";
+    pub const PASSWORD: &str = "hunter2-of-the-registry";
+
     pub fn start(tool: &Tool) -> Self {
-        Self::configured(tool, "")
+        Self::configured(tool, "", false)
+    }
+
+    /// With one user, by htpasswd.
+    pub fn private(tool: &Tool) -> Self {
+        Self::configured(tool, "", true)
+    }
+
+    fn client(&self) -> Client {
+        let client = Client::new(&self.url());
+        if !self.is_private {
+            return client;
+        }
+        let login = BASE64_STANDARD.encode(format!("{}:{}", Self::USER, Self::PASSWORD));
+        client.with("Authorization", &format!("Basic {login}"))
     }
 
     /// As a pull-through cache of `origin`, an `http://` address.
     pub fn proxy_of(tool: &Tool, origin: &str) -> Self {
-        Self::configured(tool, &format!("proxy:\n  remoteurl: {origin}\n"))
+        Self::configured(tool, &format!("proxy:\n  remoteurl: {origin}\n"), false)
     }
 
     pub fn url(&self) -> String {
@@ -57,14 +79,14 @@ impl Registry {
         }
         let path = format!("/v2/{repository}/manifests/{reference}");
         let headers = [("Content-Type", image.media_type)];
-        let response = Client::new(&self.url()).request("PUT", &path, &headers, &image.manifest.bytes());
+        let response = self.client().request("PUT", &path, &headers, &image.manifest.bytes());
         assert_eq!(response.status, 201, "PUT {path}: {}", response.text());
     }
 
     #[track_caller]
     fn push_blob(&self, repository: &str, content: &Content) {
         const PART_BYTES: u64 = 8 << 20;
-        let client = Client::new(&self.url());
+        let client = self.client();
         let begun = client.request("POST", &format!("/v2/{repository}/blobs/uploads/"), &[], b"");
         let mut location = begun.header("location").expect("an upload has a location").to_owned();
         let mut at = 0;
@@ -83,21 +105,25 @@ impl Registry {
         assert_eq!(done.status, 201, "PUT {path}: {}", done.text());
     }
 
-    fn configured(tool: &Tool, more: &str) -> Self {
+    fn configured(tool: &Tool, more: &str, is_private: bool) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let port = free_port();
         let file = folder.path().join("config.yml");
         let data = folder.path().join("data");
+        let users = folder.path().join("htpasswd");
+        fs::write(&users, HTPASSWD).expect("a file of users");
+        let auth = format!("auth:\n  htpasswd:\n    realm: upstream\n    path: {}\n", users.display());
+        let auth = if is_private { auth.as_str() } else { "" };
         let config = format!(
             "version: 0.1\nlog:\n  level: warn\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n\
-             http:\n  addr: 127.0.0.1:{port}\n{more}",
+             http:\n  addr: 127.0.0.1:{port}\n{more}{auth}",
             data.display()
         );
         fs::write(&file, config).expect("a configuration file");
         let mut command = Command::new(&tool.0);
         command.arg("serve").arg(&file).env("OTEL_TRACES_EXPORTER", "none");
         let daemon = Daemon::start(&mut command, folder.path(), || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Self { daemon, port, _folder: folder }
+        Self { daemon, port, is_private, _folder: folder }
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Auth {
         user: String,
         password: String,
     },
+    /// As [`Auth::Basic`], for several that may come.
+    Logins(Vec<(String, String)>),
     /// The distribution spec's token flow, with `/token` on the same origin.
     Bearer {
         /// Without it anybody gets a token.
@@ -54,10 +56,10 @@ impl Gate {
         let presented = head.header("authorization");
         match &self.auth {
             Auth::None => None,
-            Auth::Basic { user, password } => {
-                let wanted = format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")));
-                (presented != Some(&wanted))
-                    .then(|| Answer::error(401, "UNAUTHORIZED").with("WWW-Authenticate", "Basic realm=\"upstream\""))
+            Auth::Basic { user, password } => (presented != Some(&basic(user, password))).then(wants_password),
+            Auth::Logins(logins) => {
+                let known = logins.iter().any(|(user, password)| presented == Some(&basic(user, password)));
+                (!known).then(wants_password)
             }
             Auth::Bearer { expired_status, .. } => {
                 let scope = repository.map(|name| format!("repository:{name}:pull")).unwrap_or_default();
@@ -86,11 +88,10 @@ impl Gate {
         let Auth::Bearer { login, expires_in_seconds, .. } = &self.auth else {
             return Answer::error(404, "NOT_FOUND");
         };
-        if let Some((user, password)) = login {
-            let wanted = format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")));
-            if head.header("authorization") != Some(&wanted) {
-                return Answer::error(401, "UNAUTHORIZED");
-            }
+        if let Some((user, password)) = login
+            && head.header("authorization") != Some(&basic(user, password))
+        {
+            return Answer::error(401, "UNAUTHORIZED");
         }
         let query = url::form_urlencoded::parse(head.query.as_bytes()).collect::<Vec<_>>();
         let member = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.to_string());
@@ -103,4 +104,12 @@ impl Gate {
         let body = serde_json::json!({"token": token, "access_token": token, "expires_in": expires_in_seconds});
         Answer::json(200, &body)
     }
+}
+
+fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
+}
+
+fn wants_password() -> Answer {
+    Answer::error(401, "UNAUTHORIZED").with("WWW-Authenticate", "Basic realm=\"upstream\"")
 }

@@ -10,6 +10,7 @@ mod t10_links;
 mod t10_mirror;
 mod t10_pull;
 mod t10_rules;
+mod t10_secrets;
 mod t10_sign_in;
 mod t10_templates;
 mod t20_crash;
@@ -17,6 +18,7 @@ mod t20_entrances;
 mod t20_life;
 mod t20_serve;
 mod t30_circles;
+mod t30_credentials;
 mod t30_cut;
 mod t30_disk;
 mod t30_faults;
@@ -30,6 +32,7 @@ mod t50_cli;
 mod t50_clients;
 mod t50_mirror;
 mod t50_readme;
+mod t50_secrets;
 
 /// The binary under test.
 pub const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla-under-test");

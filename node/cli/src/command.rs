@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use crate::{
     env::EnvCommand, error::CliError, explain::ExplainCommand, image::ImageCommand, mirror::MirrorCommand,
-    repository::RepositoryCommand, rule::RuleCommand, template::TemplateCommand,
+    repository::RepositoryCommand, rule::RuleCommand, secret::SecretCommand, template::TemplateCommand,
 };
 
 /// How to reach the node, and how to answer. Every client command takes these.
@@ -52,6 +52,10 @@ pub enum ClientCommand {
     /// Cache rules: which names are fetched from which upstream
     #[command(subcommand)]
     Rule(RuleCommand),
+
+    /// Credentials of upstream registries, sealed in the node
+    #[command(subcommand)]
+    Secret(SecretCommand),
 
     /// Repository creation templates: settings of the repositories that first pulls create
     #[command(subcommand)]

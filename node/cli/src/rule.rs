@@ -6,7 +6,8 @@ use flotilla_aws::{
     ecr::{
         CreatePullThroughCacheRule, CreatePullThroughCacheRuleInput, DeletePullThroughCacheRule,
         DeletePullThroughCacheRuleInput, DescribePullThroughCacheRules, DescribePullThroughCacheRulesInput,
-        ValidatePullThroughCacheRule, ValidatePullThroughCacheRuleInput,
+        UpdatePullThroughCacheRule, UpdatePullThroughCacheRuleInput, ValidatePullThroughCacheRule,
+        ValidatePullThroughCacheRuleInput,
     },
     flotilla::{
         CheckImageReference, CheckImageReferenceInput, CheckImageReferenceOutput, PutCacheRuleOptions, RefreshImage,
@@ -22,6 +23,7 @@ use crate::{
     error::CliError,
     output::{age, facts, plain, short_digest, table, yes},
     run::{Report, Session, paged},
+    secret,
 };
 
 /// Prefixes whose upstream everybody means the same by.
@@ -48,6 +50,7 @@ pub enum RuleCommand {
         flotilla rule add hub registry-1.docker.io\n  \
         flotilla rule add team quay.io --upstream-prefix our-team\n  \
         flotilla rule add quay --mirror --deny 'secret-org/*'\n  \
+        flotilla rule add private ghcr.io --secret ghcr   # after `flotilla secret put ghcr`\n  \
         flotilla rule add ROOT registry-1.docker.io       # every name no other rule covers\n\n\
         Well-known prefixes: chainguard, docker-hub, ecr-public, gcr, ghcr, gitlab, k8s, lscr, mcr, nvcr, quay, redhat.")]
     Add {
@@ -58,7 +61,10 @@ pub enum RuleCommand {
         /// What stands before the name upstream, in place of the prefix
         #[arg(long, value_name = "PREFIX")]
         upstream_prefix: Option<String>,
-        /// Secret with the credential to sign in upstream with
+        /// Credential to sign in upstream with, kept with `flotilla secret put`
+        #[arg(long, value_name = "NAME", conflicts_with = "credential_arn")]
+        secret: Option<String>,
+        /// The same, by its ARN
         #[arg(long, value_name = "ARN")]
         credential_arn: Option<String>,
         #[command(flatten)]
@@ -104,6 +110,13 @@ pub enum RuleCommand {
         #[arg(long, value_name = "SECONDS")]
         revalidate_after: Option<u64>,
     },
+    /// Give a rule another credential
+    #[command(after_long_help = "Example:\n  flotilla rule set-secret docker-hub hub")]
+    SetSecret {
+        prefix: String,
+        /// Kept with `flotilla secret put`
+        secret: String,
+    },
     /// Contact a rule's upstream and sign in there
     Validate { prefix: String },
 }
@@ -112,13 +125,17 @@ paged!(DescribePullThroughCacheRules, pull_through_cache_rules);
 
 pub(crate) async fn run(command: RuleCommand, session: &Session) -> Result<Report, CliError> {
     match command {
-        RuleCommand::Add { prefix, upstream, upstream_prefix, credential_arn, options } => {
+        RuleCommand::Add { prefix, upstream, upstream_prefix, secret, credential_arn, options } => {
             let wanted = options.input(&prefix, None);
             if let Some(wanted) = &wanted {
                 // Before there is a rule: one without its filters would fetch what they are to keep away.
                 PutCacheRuleOptions::check(wanted)?;
             }
-            let unfiltered = credential_arn.is_some() && options.allow.is_empty();
+            let credential_arn = match secret {
+                Some(name) => Some(secret::arn(&name, session).await?),
+                None => credential_arn,
+            };
+            let is_unfiltered = credential_arn.is_some() && options.allow.is_empty();
             let input = CreatePullThroughCacheRuleInput {
                 upstream_registry_url: upstream_of(&prefix, upstream.as_deref())?,
                 ecr_repository_prefix: prefix,
@@ -147,10 +164,8 @@ pub(crate) async fn run(command: RuleCommand, session: &Session) -> Result<Repor
                     session.client.endpoint().authority(),
                 )
             });
-            if unfiltered {
-                let text =
-                    "everything that the credential can read is fetched for whoever may pull; --allow narrows it";
-                report.notes.push(text.to_owned());
+            if is_unfiltered {
+                report.notes.push(unfiltered(&rule.ecr_repository_prefix, &rule.upstream_registry_url));
             }
             Ok(report)
         }
@@ -203,6 +218,15 @@ pub(crate) async fn run(command: RuleCommand, session: &Session) -> Result<Repor
             let set = options::set(session, &input).await?;
             Ok(session.report(&set, || options::text(&set)))
         }
+        RuleCommand::SetSecret { prefix, secret } => {
+            let input = UpdatePullThroughCacheRuleInput {
+                ecr_repository_prefix: prefix,
+                credential_arn: Some(secret::arn(&secret, session).await?),
+                ..Default::default()
+            };
+            let rule = session.call::<UpdatePullThroughCacheRule>(&input).await?;
+            Ok(session.report(&rule, || format!("{} has another credential\n", plain(&rule.ecr_repository_prefix))))
+        }
         RuleCommand::Validate { prefix } => {
             let input = ValidatePullThroughCacheRuleInput { ecr_repository_prefix: prefix, registry_id: None };
             let verdict = session.call::<ValidatePullThroughCacheRule>(&input).await?;
@@ -218,6 +242,13 @@ pub(crate) async fn run(command: RuleCommand, session: &Session) -> Result<Repor
             Ok(report)
         }
     }
+}
+
+fn unfiltered(prefix: &str, upstream: &str) -> String {
+    format!(
+        "no filter: every repository of {upstream} that this account may read can be pulled by everybody who may pull \
+         below {prefix}; --allow narrows it"
+    )
 }
 
 /// The API takes hosts; people paste URLs. An `http://` stays: only an operator's explicit entry allows it.
@@ -337,6 +368,22 @@ mod tests {
         );
         let body = r#"{"ecrRepositoryPrefix":"docker-hub","upstreamRegistryUrl":"registry-1.docker.io"}"#;
         assert_eq!(calls(&node), [("CreatePullThroughCacheRule".to_owned(), body.to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_named_and_what_it_opens_is_said() {
+        let rule = r#"{"ecrRepositoryPrefix": "private", "upstreamRegistryUrl": "ghcr.io", "credentialArn": "arn:s"}"#;
+        let node = FakeNode::start(&[(200, r#"{"ARN": "arn:s", "Name": "ecr-pullthroughcache/g"}"#)]).await;
+        let refused = execute_line(&node, &["rule", "add", "private", "ghcr.io", "--secret", "g"]).await.unwrap_err();
+        assert!(refused.to_string().contains("credentialArn"), "held against the contract: {refused}");
+        let arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:ecr-pullthroughcache/g-AbCd12";
+        let secret = format!(r#"{{"ARN": "{arn}", "Name": "ecr-pullthroughcache/g"}}"#);
+        let node = FakeNode::start(&[(200, &secret), (200, rule)]).await;
+        let report = execute_line(&node, &["rule", "add", "private", "ghcr.io", "--secret", "g"]).await.unwrap();
+        assert!(report.notes.iter().any(|note| note.starts_with("no filter: every repository of ghcr.io")));
+        let calls = calls(&node);
+        assert_eq!(calls[0].1, r#"{"SecretId":"ecr-pullthroughcache/g"}"#);
+        assert!(calls[1].1.contains(&format!(r#""credentialArn":"{arn}""#)), "{}", calls[1].1);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     command::{ClientCommand, ClientOptions},
     env,
     error::CliError,
-    explain, image, login, mirror, output, repository, rule,
+    explain, image, login, mirror, output, repository, rule, secret,
     settings::{self, Environment, Source},
     status, template,
 };
@@ -79,6 +79,7 @@ pub(crate) async fn execute(
     let session = || Session::new(options, environment);
     match command {
         ClientCommand::Rule(command) => rule::run(command, &session()?).await,
+        ClientCommand::Secret(command) => secret::run(command, &session()?).await,
         ClientCommand::Template(command) => template::run(command, &session()?, environment).await,
         ClientCommand::Repository(command) => repository::run(command, &session()?).await,
         ClientCommand::Image(command) => image::run(command, &session()?).await,

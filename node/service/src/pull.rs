@@ -107,7 +107,8 @@ pub struct Pull {
     /// Blobs that are proven by their bytes, until the last of them has come.
     links: SingleFlight<(Name, Digest), ()>,
     /// What upstream did not have, or did not give us.
-    noes: Recent<(Name, Reference), Failure>,
+    /// With the version of the rule under which it was said.
+    noes: Recent<(Name, Reference), (u64, Failure)>,
     proven: Recent<(Name, Digest), Proven>,
     lens: Recent<(Name, Digest), ByteLen>,
     checks: Checks,

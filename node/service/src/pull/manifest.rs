@@ -60,7 +60,7 @@ impl Pull {
             (None, Some(_)) => {
                 let reference = Reference::Tag(tag.clone());
                 drop(view);
-                if let Some(no) = self.noes.get(&(target.repository.clone(), reference)) {
+                if let Some(no) = self.known_no(target, reference) {
                     return Err(no);
                 }
                 self.check(caller, target, tag, false).await.map(|checked| checked.served)
@@ -181,7 +181,7 @@ impl Pull {
             self.barrier().await?;
             return self.linked(&target.repository, digest)?.ok_or(Failure::Absent);
         }
-        if let Some(no) = self.noes.get(&(target.repository.clone(), Reference::Digest(*digest))) {
+        if let Some(no) = self.known_no(target, Reference::Digest(*digest)) {
             return Err(no);
         }
         let key = LeaseKey::Manifest(target.repository.clone(), *digest);
@@ -234,11 +234,23 @@ impl Pull {
     }
 
     fn remember(&self, target: &Target, reference: Reference, no: Failure) {
-        let key = (target.repository.clone(), reference);
         // What is repeated from here must not live on by being repeated.
-        if self.noes.get(&key).is_none() {
-            self.noes.put(key, no, Duration::from_secs(self.config.negative_seconds));
+        if self.known_no(target, reference.clone()).is_none() {
+            let (key, version) = ((target.repository.clone(), reference), self.rule_version(target));
+            self.noes.put(key, (version, no), Duration::from_secs(self.config.negative_seconds));
         }
+    }
+
+    /// What was said of late under the rule as it is: another rule, or another credential, may open what was closed.
+    fn known_no(&self, target: &Target, reference: Reference) -> Option<Failure> {
+        let (version, no) = self.noes.get(&(target.repository.clone(), reference))?;
+        (version == self.rule_version(target)).then_some(no)
+    }
+
+    fn rule_version(&self, target: &Target) -> u64 {
+        let view = self.view.load();
+        let rule = target.origin.as_ref().and_then(|origin| view.rules.get(&origin.rule));
+        rule.map_or(0, |rule| rule.version)
     }
 
     pub(super) fn fetched(&self, image: Image, freshness: Freshness) -> ServedManifest {

@@ -68,8 +68,13 @@ impl Applier<'_, '_> {
     }
 
     fn put_rule(&mut self, rule: CacheRule) -> Result<Outcome, Halt> {
+        self.renew_rule(CacheRule { updated_at: self.meta.time, ..rule })
+    }
+
+    /// Another version of a rule that nobody has changed.
+    pub(super) fn renew_rule(&mut self, rule: CacheRule) -> Result<Outcome, Halt> {
         self.meta.last_rule_version += 1;
-        let rule = CacheRule { updated_at: self.meta.time, version: self.meta.last_rule_version, ..rule };
+        let rule = CacheRule { version: self.meta.last_rule_version, ..rule };
         self.put(CACHE_RULES, key(&rule.prefix), &rule)?;
         Ok(Outcome::Rule(Box::new(rule)))
     }

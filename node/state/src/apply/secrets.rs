@@ -2,7 +2,10 @@
 //! was read, or not at all.
 
 use flotilla_base::store::StoreError;
-use flotilla_registry::{Refusal, secret::Secret};
+use flotilla_registry::{
+    Refusal,
+    secret::{Secret, SecretId},
+};
 
 use super::{Applier, Halt};
 use crate::{Outcome, format::SECRETS};
@@ -19,8 +22,11 @@ impl Applier<'_, '_> {
             }
             Some(existing) => {
                 // Which upstream it belongs to is the rules' to say, and only once.
-                let pinned_host = existing.pinned_host;
+                let pinned_host = existing.pinned_host.clone();
                 let (created_at, changed_at) = (existing.created_at, self.meta.time);
+                if existing.current() != secret.current() || existing.is_deleted() != secret.is_deleted() {
+                    self.renew_rules(&existing)?;
+                }
                 self.write_secret(Secret { pinned_host, created_at, changed_at, ..secret })
             }
             None if expect_revision != 0 => Err(Refusal::NoSecret(secret.name).into()),
@@ -39,6 +45,7 @@ impl Applier<'_, '_> {
         if secret.revision != expect_revision {
             return Err(Refusal::Moved.into());
         }
+        self.renew_rules(&secret)?;
         self.remove(SECRETS, name.as_bytes().to_vec())?;
         Ok(Outcome::Secret(Box::new(secret)))
     }
@@ -57,6 +64,17 @@ impl Applier<'_, '_> {
                 Ok(())
             }
         }
+    }
+
+    /// What was asked, refused or proven with the account of before is asked again.
+    fn renew_rules(&mut self, secret: &Secret) -> Result<(), Halt> {
+        for rule in self.tables().rules()?.iter() {
+            let names = |id: &String| SecretId::readings(id).iter().any(|reading| reading.is(secret));
+            if rule.credential_arn.as_ref().is_some_and(names) {
+                self.renew_rule(rule.clone())?;
+            }
+        }
+        Ok(())
     }
 
     /// What was deleted longer ago than its recovery window.

@@ -59,6 +59,32 @@ fn a_secret_belongs_to_the_upstream_of_its_first_rule() {
 }
 
 #[test]
+fn a_new_value_is_a_new_version_of_the_rules_that_use_it() {
+    let mut world = World::new();
+    world.ok(put(0, secret(NAME)));
+    world.ok(with_secret("a", "quay.io"));
+    let rules = |world: &World| {
+        let rules = world.tables().rules().unwrap();
+        let of = |name: &str| rules.get(&prefix(name)).map(|rule| (rule.version, rule.updated_at)).unwrap();
+        (of("a"), of("hub"))
+    };
+    let (before, other) = rules(&world);
+    world.now.0 += MINUTE;
+    let mut change = |change: &dyn Fn(&mut Secret)| {
+        let mut held = world.tables().secret(NAME).unwrap().unwrap();
+        change(&mut held);
+        world.ok(put(held.revision, held));
+        rules(&world)
+    };
+    assert_eq!(change(&|secret| secret.description = None), (before, other), "the value is the same");
+    let (after, untouched) = change(&|secret| secret.versions[0].value.bytes = vec![9]);
+    assert!(after.0 > before.0 && after.1 == before.1, "nobody has changed the rule itself");
+    assert_eq!(untouched, other);
+    let deletion = Some(Deletion { requested_at: START, purge_at: START });
+    assert!(change(&|secret| secret.deletion = deletion).0.0 > after.0);
+}
+
+#[test]
 fn a_deleted_secret_goes_when_its_window_ends() {
     let mut world = World::new();
     let deletion = Some(Deletion { requested_at: START, purge_at: START.plus(std::time::Duration::from_secs(600)) });

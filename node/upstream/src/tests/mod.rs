@@ -3,6 +3,7 @@
 mod auth;
 mod destinations;
 mod downloads;
+mod ecr;
 mod manifests;
 mod proxies;
 mod redirects;

@@ -272,7 +272,9 @@ impl Serve {
             let (name, value) = line.split_once(':').unwrap();
             (name.to_ascii_lowercase(), value.trim().to_owned())
         });
-        let headers = headers.collect();
+        let headers: HashMap<String, String> = headers.collect();
+        let len = headers.get("content-length").map_or(0, |len| len.parse().unwrap());
+        reader.read_exact(&mut vec![0; len]).await?;
         let mut log = self.log.lock().unwrap();
         let nth = log.iter().filter(|before: &&Request| before.target == target).count();
         let request = Request { method, target, headers, nth };
