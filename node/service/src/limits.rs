@@ -26,7 +26,7 @@ pub(crate) use self::payer::Payer;
 use self::{bucket::Bucket, metrics::Metrics, table::Table};
 use crate::Caller;
 
-/// Buckets of source networks; with 16 bits of hash table around each about 3 MiB. Beyond them networks share buckets.
+/// Buckets of source networks, with the hash tables around them less than 3 MiB. Beyond them networks share buckets.
 const NETWORKS_MOST: usize = 32_768;
 
 /// Buckets of principals, in a table of their own: no flood of networks touches them.

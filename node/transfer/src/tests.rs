@@ -11,7 +11,7 @@ use flotilla_storage::Found;
 use flotilla_upstream::Class;
 
 use self::fake::{Bench, Reply, blob_of, drained, origin, through};
-use crate::{Blob, Delivered, TransferError, Wanted};
+use crate::{Blob, Delivered, TransferError, Wanted, transfer::FILLS_ANONYMOUS};
 
 /// Larger than the piece that the store holds back.
 const LEN: usize = 3 << 20;
@@ -77,6 +77,27 @@ async fn who_signed_in_and_joins_a_fill_of_an_anonymous_caller_waits_no_longer_t
     assert_eq!((first.await.unwrap(), second.await.unwrap()), (bytes.clone(), bytes));
     assert_eq!(bench.fetch.opened().len(), 1);
     assert!(bench.transfer.open_begun(&anonymous).await.unwrap().is_some(), "it is here");
+}
+
+#[tokio::test]
+async fn anonymous_callers_leave_fills_to_those_who_signed_in() {
+    let bench = Bench::new().await;
+    let mut gates = Vec::new();
+    let mut askers = tokio::task::JoinSet::new();
+    let mut ask = |n: usize, class| {
+        let bytes = blob_of(u64::try_from(n).unwrap(), 10);
+        gates.push(bench.fetch.script_gated("a", Reply::body(&bytes)));
+        let (transfer, wanted) = (bench.transfer.clone(), Wanted { class, ..wanted(&bytes, "a") });
+        askers.spawn(async move { transfer.open(&wanted).await.map(|_| ()) });
+    };
+    for n in 0..FILLS_ANONYMOUS {
+        ask(n, Class::Anonymous);
+    }
+    bench.fetch.asked_times(FILLS_ANONYMOUS).await;
+    let one_more = Wanted { class: Class::Anonymous, ..wanted(&blob_of(1000, 10), "a") };
+    assert!(matches!(bench.transfer.open(&one_more).await, Err(TransferError::Busy)));
+    ask(FILLS_ANONYMOUS, Class::Authenticated);
+    bench.fetch.asked_times(FILLS_ANONYMOUS + 1).await;
 }
 
 #[tokio::test]

@@ -24,6 +24,9 @@ use crate::{
 /// Fills that run at once. Each may hold a few pieces of memory and an open file; what is beyond is told to come again.
 const FILLS_MOST: usize = 256;
 
+/// Of these, how many may run when an anonymous caller begins one: the rest is for those who sign in.
+pub(crate) const FILLS_ANONYMOUS: usize = FILLS_MOST / 4 * 3;
+
 /// Fills that go on without a client (`protocols.md` §1).
 pub(crate) const ORPHANS_MOST: usize = 32;
 
@@ -290,20 +293,21 @@ impl Transfer {
         turn: Option<&Turn>,
     ) -> Result<Option<Joined>, TransferError> {
         let core = &self.core;
+        let class = turn.map_or(wanted.class, Turn::class);
         match core.fills.claim(wanted.digest) {
             Flight::Lead(lead) => {
                 let origin = wanted.origin.as_ref().ok_or(TransferError::Nowhere(wanted.digest))?;
                 if core.host.tasks.drain().is_begun() {
                     return Err(TransferError::Stopping);
                 }
-                if core.fills.len() > FILLS_MOST {
+                let most = if class == Class::Anonymous { FILLS_ANONYMOUS } else { FILLS_MOST };
+                if core.fills.len() > most {
                     return Err(TransferError::Busy);
                 }
                 let fill = Arc::new(Fill::new(wanted.digest, wanted.len, only.cloned()));
                 lead.publish(fill.clone());
                 let flight = lead.follow();
-                let Some(follow) = Follow::attach(fill.clone(), Some(origin), wanted.class, core.orphans.clone())
-                else {
+                let Some(follow) = Follow::attach(fill.clone(), Some(origin), class, core.orphans.clone()) else {
                     return Ok(None);
                 };
                 // What rises from here on finds the fill with `raise`.
@@ -331,7 +335,6 @@ impl Transfer {
                     while flight.changed().await.is_ok() {}
                     return Ok(None);
                 }
-                let class = turn.map_or(wanted.class, Turn::class);
                 let attach = |fill| Follow::attach(fill, wanted.origin.as_ref(), class, core.orphans.clone());
                 if let Some(follow) = fill.and_then(attach) {
                     return Ok(Some(Joined { follow, led: false, flight }));

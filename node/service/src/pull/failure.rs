@@ -76,9 +76,9 @@ impl Failure {
         }
     }
 
-    /// It says how anonymous callers stand with the upstream, and nothing about others.
+    /// It says how callers of that class stand, and nothing about others.
     pub(super) fn is_of_its_class(&self) -> bool {
-        matches!(self, Self::Upstream(UpstreamError::Reserved { .. } | UpstreamError::Busy { .. }))
+        matches!(self, Self::Busy | Self::Upstream(UpstreamError::Reserved { .. } | UpstreamError::Busy { .. }))
     }
 
     /// The leader of the work is gone without a word: its task was cut.

@@ -135,6 +135,10 @@ impl FakeFetch {
         self.turns.lock().unwrap().iter().map(Turn::class).collect()
     }
 
+    pub(super) async fn asked_times(&self, times: usize) {
+        self.opened.subscribe().wait_for(|opened| opened.len() >= times).await.unwrap();
+    }
+
     pub(super) async fn asked(&self, rule: &str) {
         let mut opened = self.opened.subscribe();
         opened.wait_for(|opened| opened.iter().any(|(asked, _)| asked == rule)).await.unwrap();

@@ -110,6 +110,11 @@ impl Upstream {
         std::mem::take(&mut self.state().asked)
     }
 
+    /// Requests since the last [`Upstream::asked`] whose path has this part.
+    pub(super) fn seen(&self, part: &str) -> usize {
+        self.state().asked.iter().filter(|asked| asked.contains(part)).count()
+    }
+
     pub(super) fn count(&self, method: &str) -> usize {
         self.asked().iter().filter(|asked| asked.starts_with(method)).count()
     }
