@@ -1,5 +1,8 @@
 //! The cluster's own operations, in the protocol of the others.
 
+mod keys;
+
+pub use keys::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{

@@ -11,6 +11,7 @@ mod cluster;
 mod error;
 mod images;
 mod parts;
+mod principals;
 mod proposer;
 mod pull;
 mod repositories;
@@ -20,13 +21,15 @@ mod templates;
 mod token;
 
 pub use access::{
-    ACCESS_KEY_PURPOSE, Access, AccessConfig, Anonymous, Credential, IssuedToken, SignInError, SignInFailure,
+    ACCESS_KEY_PURPOSE, Access, AccessConfig, Anonymous, Credential, Grant, IssuedToken, Scope, SignInError,
+    SignInFailure, SignedIn, TooManyScopes, Wanted,
 };
 pub use caller::{Caller, Permit};
 pub use cluster::{Cluster, Counts, NodeStatus};
 pub use error::ServiceError;
 pub use images::{HeldImage, ImageFilter, ImageView, Images};
 pub use parts::{NodeIdentity, Parts};
+pub use principals::{NewKey, Principals, RobotView};
 pub use pull::{Freshness, Pull, PullConfig, Refreshed, ServedBlob, ServedManifest, Source, Validation};
 pub use repositories::{NewRepository, Repositories};
 pub use rules::{Check, NewCacheRule, Rules, RulesConfig};

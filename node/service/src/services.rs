@@ -3,13 +3,14 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 
 use crate::{
-    Access, AccessConfig, Cluster, Images, Parts, Pull, PullConfig, Repositories, Rules, RulesConfig, Templates,
-    proposer::Proposer,
+    Access, AccessConfig, Cluster, Images, Parts, Principals, Pull, PullConfig, Repositories, Rules, RulesConfig,
+    Templates, proposer::Proposer,
 };
 
 /// All use cases of one node; no logic of its own.
 pub struct Services {
     pub access: Access,
+    pub principals: Principals,
     pub pull: Arc<Pull>,
     pub rules: Rules,
     pub templates: Templates,
@@ -30,14 +31,16 @@ impl Services {
     pub fn new(parts: &Parts, config: ServicesConfig, registry: &mut Registry) -> Arc<Self> {
         let proposer = Proposer::new(parts);
         let pull = Pull::new(parts, config.pull, proposer.clone(), registry);
+        let access = Access::new(parts, config.access, proposer.clone(), registry);
         Arc::new(Self {
-            access: Access::new(parts, config.access, proposer.clone()),
+            principals: Principals::new(parts, proposer.clone()),
             rules: Rules::new(parts, config.rules, proposer.clone()),
             templates: Templates::new(parts, proposer.clone()),
-            repositories: Repositories::new(parts, proposer.clone()),
+            repositories: Repositories::new(parts, access.policy(), proposer.clone()),
             images: Images::new(parts, proposer.clone(), pull.clone()),
             cluster: Cluster::new(parts, proposer),
             pull,
+            access,
         })
     }
 }

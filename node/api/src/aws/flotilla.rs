@@ -1,5 +1,7 @@
 //! The cluster's own operations.
 
+mod keys;
+
 use std::time::Duration;
 
 use flotilla_aws::{

@@ -1,7 +1,10 @@
 use flotilla_aws::{
     ErrorCode, Service,
     ecr::*,
-    flotilla::{CheckImageReference, GetStatus, PutCacheRuleOptions, RefreshImage},
+    flotilla::{
+        CheckImageReference, CreateAccessKey, CreateRobot, DeleteAccessKey, DeleteRobot, GetStatus, ListAccessKeys,
+        ListRobots, PutCacheRuleOptions, RefreshImage, UpdateAccessKey,
+    },
     json, query,
     sts::GetCallerIdentity,
 };
@@ -53,6 +56,13 @@ pub(super) static TABLE: &[Row] = &[
     row::<RefreshImage>(),
     row::<CheckImageReference>(),
     row::<PutCacheRuleOptions>(),
+    row::<CreateRobot>(),
+    row::<ListRobots>(),
+    row::<DeleteRobot>(),
+    row::<CreateAccessKey>(),
+    row::<ListAccessKeys>(),
+    row::<UpdateAccessKey>(),
+    row::<DeleteAccessKey>(),
 ];
 
 impl Row {
