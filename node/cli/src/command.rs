@@ -3,7 +3,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::{
-    env::EnvCommand, image::ImageCommand, repository::RepositoryCommand, rule::RuleCommand, template::TemplateCommand,
+    env::EnvCommand, image::ImageCommand, key::KeyCommand, repository::RepositoryCommand, rule::RuleCommand,
+    template::TemplateCommand,
 };
 
 /// How to reach the node, and how to answer. Every client command takes these.
@@ -50,6 +51,10 @@ pub enum ClientCommand {
     /// Images
     #[command(subcommand)]
     Image(ImageCommand),
+
+    /// Access keys, and robots that may only pull
+    #[command(subcommand)]
+    Key(KeyCommand),
 
     /// Print a password for `docker login`
     #[command(

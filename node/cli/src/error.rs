@@ -30,6 +30,8 @@ pub enum CliError {
     NotReady { data: PathBuf, waited_s: u64 },
     #[error("cannot read {}", path.display())]
     ReadFile { path: PathBuf, source: io::Error },
+    #[error("cannot write {}", path.display())]
+    WriteFile { path: PathBuf, source: io::Error },
     #[error("cannot find the working directory")]
     WorkingDirectory(#[source] io::Error),
     #[error("cannot start the runtime")]
@@ -60,6 +62,7 @@ impl CliError {
             | Self::Usage(_)
             | Self::Invalid(_)
             | Self::ReadFile { .. }
+            | Self::WriteFile { .. }
             | Self::WorkingDirectory(_) => 2,
             Self::Call(_)
             | Self::Runtime(_)

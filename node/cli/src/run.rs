@@ -14,7 +14,7 @@ use crate::{
     command::{ClientCommand, ClientOptions},
     env,
     error::CliError,
-    image, login, output, repository, rule,
+    image, key, login, output, repository, rule,
     settings::{self, Environment, Source},
     status, template,
 };
@@ -82,6 +82,7 @@ pub(crate) async fn execute(
         ClientCommand::Template(command) => template::run(command, &session()?, environment).await,
         ClientCommand::Repository(command) => repository::run(command, &session()?).await,
         ClientCommand::Image(command) => image::run(command, &session()?).await,
+        ClientCommand::Key(command) => key::run(command, &session()?).await,
         ClientCommand::LoginPassword => login::run(&session()?).await,
         ClientCommand::Status => status::run(&session()?).await,
         // Needs no keys: it is what tells a shell where they are.
