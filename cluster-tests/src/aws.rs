@@ -67,10 +67,28 @@ impl Aws {
     /// # Errors
     /// [`AwsError`].
     pub fn try_ecr(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
-        let target = format!("{ECR}.{operation}");
+        self.try_json("ecr", &format!("{ECR}.{operation}"), input)
+    }
+
+    /// Calls one of the cluster's own operations.
+    ///
+    /// # Errors
+    /// [`AwsError`].
+    pub fn try_flotilla(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
+        self.try_json("flotilla", &format!("Flotilla_20261101.{operation}"), input)
+    }
+
+    /// # Panics
+    /// When the call does not succeed.
+    #[track_caller]
+    pub fn flotilla(&self, operation: &str, input: &Value) -> Value {
+        self.try_flotilla(operation, input).unwrap_or_else(|error| panic!("{operation} {input}: {error}"))
+    }
+
+    fn try_json(&self, service: &str, target: &str, input: &Value) -> Result<Value, AwsError> {
         let body = input.to_string();
-        let headers = [("Content-Type", "application/x-amz-json-1.1"), ("X-Amz-Target", target.as_str())];
-        let response = self.post("ecr", &headers, body.as_bytes()).map_err(AwsError::NoAnswer)?;
+        let headers = [("Content-Type", "application/x-amz-json-1.1"), ("X-Amz-Target", target)];
+        let response = self.post(service, &headers, body.as_bytes()).map_err(AwsError::NoAnswer)?;
         let value: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         if response.status == 200 {
             return Ok(value);

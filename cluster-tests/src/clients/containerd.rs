@@ -36,13 +36,19 @@ impl Containerd {
         Some(Self { _daemon: daemon, ctr: ctr.0, folder })
     }
 
-    /// `ctr ARGUMENTS…`; standard output when it succeeds.
+    /// `ctr ARGUMENTS…`
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.ctr);
+        command.arg("-a").arg(self.folder.path().join("containerd.sock")).args(arguments);
+        command
+    }
+
+    /// [`Containerd::command`]; standard output when it succeeds.
     ///
     /// # Panics
     /// When it fails.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> String {
-        let socket = self.folder.path().join("containerd.sock");
-        run(Command::new(&self.ctr).arg("-a").arg(socket).args(arguments))
+        run(&mut self.command(arguments))
     }
 }

@@ -3,10 +3,12 @@
 //! README promises.
 
 mod common;
+mod t10_anonymous;
 mod t10_aws;
 mod t10_floors;
 mod t10_links;
 mod t10_pull;
+mod t10_robots;
 mod t10_rules;
 mod t10_sign_in;
 mod t10_templates;
@@ -25,6 +27,7 @@ mod t50_aws_clients;
 mod t50_cli;
 mod t50_clients;
 mod t50_readme;
+mod t50_sign_in;
 
 /// The binary under test.
 pub const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla-under-test");
