@@ -1,11 +1,11 @@
 //! The facts of a decision, read from the view.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use flotilla_base::store::StoreError;
+use flotilla_base::{LogIndex, store::StoreError};
 use flotilla_oci::Name;
 use flotilla_registry::access::{Action, PrincipalArn, Resource, Robot};
-use flotilla_runtime::{Clock, Published};
+use flotilla_runtime::{Clock, Published, Recent};
 use flotilla_state::View;
 
 use super::{
@@ -14,17 +14,25 @@ use super::{
 };
 use crate::Caller;
 
+/// As many as there may be.
+const ROBOTS: usize = 1000;
+
+/// The state changes about once in it even where nothing happens.
+const ROBOT_KNOWN: Duration = Duration::from_secs(60);
+
 /// Shared by all who decide.
 pub(crate) struct Policy {
     clock: Clock,
     view: Published<View>,
     anonymous: Anonymous,
+    /// By name, with the state that each was read under: it counts under no other.
+    robots: Recent<String, (LogIndex, Arc<Robot>)>,
 }
 
 /// A principal as the state knows it.
 enum Known {
     Root,
-    Robot(Robot),
+    Robot(Arc<Robot>),
     Anonymous,
     Unknown,
 }
@@ -39,7 +47,7 @@ pub(crate) struct Viewer<'a> {
 
 impl Policy {
     pub(super) fn new(clock: Clock, view: Published<View>, anonymous: Anonymous) -> Self {
-        Self { clock, view, anonymous }
+        Self { clock, view, anonymous, robots: Recent::new(ROBOTS) }
     }
 
     pub(super) fn anonymous(&self) -> &Anonymous {
@@ -66,28 +74,39 @@ impl Policy {
     /// When the state cannot be read.
     pub(crate) fn viewer(&self, caller: &Caller) -> Result<Viewer<'_>, StoreError> {
         let view = self.view.load();
-        let known = known(&view, &caller.principal)?;
+        let known = self.known(&view, &caller.principal)?;
         Ok(Viewer { policy: self, view, known, source: caller.source_ip })
+    }
+
+    fn known(&self, view: &View, principal: &PrincipalArn) -> Result<Known, StoreError> {
+        let account = &view.settings.account_id;
+        if principal.is_root(account) {
+            return Ok(Known::Root);
+        }
+        if principal.is_anonymous() {
+            return Ok(Known::Anonymous);
+        }
+        let robot = match principal.user_of(account) {
+            Some(name) => self.robot(view, name)?,
+            None => None,
+        };
+        Ok(robot.map_or(Known::Unknown, Known::Robot))
+    }
+
+    fn robot(&self, view: &View, name: &str) -> Result<Option<Arc<Robot>>, StoreError> {
+        if let Some((_, robot)) = self.robots.get(name).filter(|(under, _)| *under == view.applied) {
+            return Ok(Some(robot));
+        }
+        let robot = view.tables().robot(name)?.map(Arc::new);
+        if let Some(robot) = &robot {
+            self.robots.put(name.to_owned(), (view.applied, robot.clone()), ROBOT_KNOWN);
+        }
+        Ok(robot)
     }
 
     pub(super) fn is_expired(&self, robot: &Robot) -> bool {
         robot.expires_at.is_some_and(|expires_at| expires_at <= self.clock.now())
     }
-}
-
-fn known(view: &View, principal: &PrincipalArn) -> Result<Known, StoreError> {
-    let account = &view.settings.account_id;
-    if principal.is_root(account) {
-        return Ok(Known::Root);
-    }
-    if principal.is_anonymous() {
-        return Ok(Known::Anonymous);
-    }
-    let robot = match principal.user_of(account) {
-        Some(name) => view.tables().robot(name)?,
-        None => None,
-    };
-    Ok(robot.map_or(Known::Unknown, Known::Robot))
 }
 
 impl Viewer<'_> {
