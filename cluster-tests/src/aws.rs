@@ -78,6 +78,21 @@ impl Aws {
         self.try_call("secretsmanager", &format!("secretsmanager.{operation}"), input)
     }
 
+    /// Calls one of the cluster's own operations.
+    ///
+    /// # Errors
+    /// [`AwsError`].
+    pub fn try_flotilla(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
+        self.try_call("flotilla", &format!("Flotilla_20261101.{operation}"), input)
+    }
+
+    /// # Panics
+    /// When the call does not succeed.
+    #[track_caller]
+    pub fn flotilla(&self, operation: &str, input: &Value) -> Value {
+        self.try_flotilla(operation, input).unwrap_or_else(|error| panic!("{operation} {input}: {error}"))
+    }
+
     /// # Panics
     /// When the call does not succeed.
     #[track_caller]

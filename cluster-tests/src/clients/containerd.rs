@@ -43,7 +43,7 @@ impl Containerd {
         command
     }
 
-    /// `ctr ARGUMENTS…`; standard output when it succeeds.
+    /// [`Containerd::command`]; standard output when it succeeds.
     ///
     /// # Panics
     /// When it fails.

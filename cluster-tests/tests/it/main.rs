@@ -3,12 +3,14 @@
 //! README promises.
 
 mod common;
+mod t10_anonymous;
 mod t10_aws;
 mod t10_explain;
 mod t10_floors;
 mod t10_links;
 mod t10_mirror;
 mod t10_pull;
+mod t10_robots;
 mod t10_rules;
 mod t10_secrets;
 mod t10_sign_in;
@@ -33,6 +35,7 @@ mod t50_clients;
 mod t50_mirror;
 mod t50_readme;
 mod t50_secrets;
+mod t50_sign_in;
 
 /// The binary under test.
 pub const FLOTILLA: &str = env!("CARGO_BIN_EXE_flotilla-under-test");

@@ -55,6 +55,22 @@ fn the_right_password_signs_in_by_basic_and_by_token() {
 }
 
 #[test]
+fn a_token_is_good_for_its_scope_and_leads_to_the_right_one() {
+    let image = Image::oci(85, &[1000]);
+    let (_hub, flotilla) = with_image(&image);
+    for first in ["", "&scope=repository:docker-hub/library/other:pull"] {
+        let token = client(&flotilla).get(&format!("/v2/token?service=flotilla{first}")).json();
+        let bearer = with(&flotilla, &format!("Bearer {}", token["token"].as_str().unwrap()));
+        assert_eq!(bearer.get("/v2/").status, 200);
+        let refused = bearer.get(&manifest_path(APP, "latest"));
+        assert_eq!((refused.status, refused.error_code().as_str()), (401, "UNAUTHORIZED"));
+        let challenge = refused.header("www-authenticate").unwrap();
+        let scope = format!("scope=\"repository:{APP}:pull\",error=\"insufficient_scope\"");
+        assert!(challenge.starts_with("Bearer realm=") && challenge.ends_with(&scope), "{challenge}");
+    }
+}
+
+#[test]
 fn a_wrong_password_is_refused_everywhere_though_anonymous_may_pull() {
     let image = Image::oci(82, &[1000]);
     let (hub, flotilla) = with_image(&image);

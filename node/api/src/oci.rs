@@ -15,7 +15,7 @@ use flotilla_registry::{
     cache_rule::Target,
     mapping::Namespace,
 };
-use flotilla_service::{Caller, Permit, ServiceError};
+use flotilla_service::{Caller, Permit, ServiceError, SignedIn};
 use http::{HeaderValue, Request, Response, StatusCode, header, request};
 use hyper::body::Incoming;
 
@@ -58,8 +58,8 @@ async fn route(
     if endpoint == Endpoint::Token {
         return Box::pin(sign_in::token(door, arrival, &head, body)).await;
     }
-    let sent = Sent::read(&head.headers);
-    let wish = Wish { name: endpoint.name(), write: matches!(endpoint, Endpoint::Write { .. }) };
+    let sent = sign_in::without_foreign(door, arrival, Sent::read(&head.headers)).await?;
+    let wish = Wish(endpoint.wanted());
     if matches!((&endpoint, &sent), (Endpoint::Ping, Sent::None)) {
         let text = "sign in, or ask for an anonymous token";
         return Err(OciError::unauthorized(text, sign_in::challenge(door, arrival, wish)));
@@ -70,11 +70,17 @@ async fn route(
             count_denied(door, &endpoint, error);
         }
     })?;
+    let SignedIn { principal: who, scope, .. } = who;
     let who = principal.insert(who).clone();
     arrival.record.note(|facts| {
         facts.principal = Some(who.to_string());
         facts.reference = endpoint.reference();
     });
+    if !scope.covers(wish.0) {
+        let error = sign_in::insufficient_scope(arrival, wish);
+        count_denied(door, &endpoint, &error);
+        return Err(error);
+    }
     let caller = Caller {
         principal: who,
         access_key: None,
@@ -98,7 +104,7 @@ async fn route(
         Endpoint::Catalog => {
             let page = Page::read(&head.uri)?;
             let permit = allow(door, arrival, &caller, &endpoint, &Resource::Registry, false).await?;
-            lists::catalog(door, permit, &page).await
+            lists::catalog(door, permit, &caller, &page).await
         }
         Endpoint::Tags { name }
         | Endpoint::Manifest { name, .. }
@@ -181,18 +187,14 @@ async fn allow<'a>(
     resource: &Resource,
     covered: bool,
 ) -> Result<Permit<'a>, OciError> {
-    let mut first = None;
-    for action in endpoint.actions(covered) {
-        let permit = door.services.access.allow(caller, *action, resource).await.map_err(|error| match error {
-            ServiceError::Denied { .. } if caller.principal.is_anonymous() => {
-                let wish = Wish { name: endpoint.name(), write: false };
-                OciError::unauthorized("anonymous callers may not do this", sign_in::challenge(door, arrival, wish))
-            }
-            error => OciError::from_service(&error, &door.account_id()),
-        })?;
-        first.get_or_insert(permit);
-    }
-    first.ok_or_else(|| OciError::from_service(&ServiceError::Unexpected("an endpoint without actions"), ""))
+    let allowed = door.services.access.allow_pull(caller, endpoint.actions(covered), resource).await;
+    allowed.map_err(|error| match error {
+        ServiceError::Denied { .. } if caller.principal.is_anonymous() => {
+            let challenge = sign_in::challenge(door, arrival, Wish(endpoint.wanted()));
+            OciError::unauthorized("anonymous callers may not do this", challenge)
+        }
+        error => OciError::from_service(&error, &door.account_id()),
+    })
 }
 
 fn count_denied(door: &Door, endpoint: &Endpoint, error: &OciError) {

@@ -1,5 +1,6 @@
 //! The doors over a whole node: a group of one, a store on disk, a scripted upstream.
 
+mod access;
 mod aws;
 mod oci;
 mod operations;

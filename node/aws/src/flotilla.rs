@@ -1,8 +1,10 @@
 //! The cluster's own operations, in the protocol of the others.
 
 mod explain;
+mod keys;
 
 pub use explain::*;
+pub use keys::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{

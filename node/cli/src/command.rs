@@ -3,8 +3,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::{
-    env::EnvCommand, error::CliError, explain::ExplainCommand, image::ImageCommand, mirror::MirrorCommand,
-    repository::RepositoryCommand, rule::RuleCommand, secret::SecretCommand, template::TemplateCommand,
+    env::EnvCommand, error::CliError, explain::ExplainCommand, image::ImageCommand, key::KeyCommand,
+    mirror::MirrorCommand, repository::RepositoryCommand, rule::RuleCommand, secret::SecretCommand,
+    template::TemplateCommand,
 };
 
 /// How to reach the node, and how to answer. Every client command takes these.
@@ -68,6 +69,10 @@ pub enum ClientCommand {
     /// Images
     #[command(subcommand)]
     Image(ImageCommand),
+
+    /// Access keys, and robots that may only pull
+    #[command(subcommand)]
+    Key(KeyCommand),
 
     /// Make a container engine on this machine pull through nodes, without renaming an image
     #[command(subcommand)]

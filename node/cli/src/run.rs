@@ -14,7 +14,7 @@ use crate::{
     command::{ClientCommand, ClientOptions},
     env,
     error::CliError,
-    explain, image, login, mirror, output, repository, rule, secret,
+    explain, image, key, login, mirror, output, repository, rule, secret,
     settings::{self, Environment, Source},
     status, template,
 };
@@ -85,6 +85,7 @@ pub(crate) async fn execute(
         ClientCommand::Image(command) => image::run(command, &session()?).await,
         ClientCommand::Mirror(command) => mirror::run(&command, options, environment).await,
         ClientCommand::Explain(command) => explain::run(command, &session()?).await,
+        ClientCommand::Key(command) => key::run(command, &session()?).await,
         ClientCommand::LoginPassword => login::run(&session()?).await,
         ClientCommand::Status => status::run(&session()?).await,
         // Needs no keys: it is what tells a shell where they are.

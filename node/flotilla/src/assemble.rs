@@ -10,7 +10,7 @@ use flotilla_registry::{
     upstream as upstream_table,
 };
 use flotilla_runtime::Host;
-use flotilla_service::{ACCESS_KEY_PURPOSE, NodeIdentity, Services, ServicesConfig};
+use flotilla_service::{ACCESS_KEY_PURPOSE, LimitsConfig, NodeIdentity, Rate, Services, ServicesConfig};
 use flotilla_state::{CLUSTER_VERSION, Founding, Op};
 use flotilla_storage::{BlobConfig, BlobStore, Keyring};
 use flotilla_transfer::{Origins, Transfer};
@@ -136,7 +136,7 @@ pub async fn assemble(
     };
     let services_config = ServicesConfig {
         access: config.access.clone(),
-        limits: config.limits.clone(),
+        limits: limits(config),
         pull: config.pull.clone(),
         rules: config.rules.clone(),
     };
@@ -209,6 +209,15 @@ async fn raise_level(folder: &DataFolder, consensus: &Consensus) -> Result<(), S
     consensus.propose(&PrincipalArn::system(), None, raise).await.map_err(StartError::Raise)?;
     tracing::info!(from = view.meta.cluster_version, to = CLUSTER_VERSION, "the state's level was raised");
     Ok(())
+}
+
+/// What `[access.anonymous]` says of misses goes before `[limits.anonymous]`.
+fn limits(config: &Config) -> LimitsConfig {
+    let mut limits = config.limits.clone();
+    if let Some(misses) = config.access.anonymous.misses_per_minute {
+        limits.anonymous.misses_per_minute = Rate::PerMinute(misses.into());
+    }
+    limits
 }
 
 /// Uniform letters: both alphabets have a length that divides 256.

@@ -26,6 +26,20 @@ impl PrincipalArn {
         self.0.split_once(":user/").map(|(_, name)| name)
     }
 
+    /// Without making the ARN: asked for each request.
+    pub fn is_root(&self, account_id: &str) -> bool {
+        self.resource_of(account_id) == Some("root")
+    }
+
+    /// The name in [`PrincipalArn::user`] of this account.
+    pub fn user_of(&self, account_id: &str) -> Option<&str> {
+        self.resource_of(account_id)?.strip_prefix("user/").filter(|name| !name.is_empty())
+    }
+
+    fn resource_of(&self, account_id: &str) -> Option<&str> {
+        self.0.strip_prefix("arn:aws:iam::")?.strip_prefix(account_id)?.strip_prefix(':')
+    }
+
     /// A principal of its own that no ARN of IAM can spell, so that `*` in a policy does not mean it.
     pub fn anonymous() -> Self {
         Self("anonymous".into())
@@ -84,4 +98,20 @@ pub enum Resource {
     Cluster,
     /// By its name, without what an ARN adds to it.
     Secret(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn principals_are_told_apart_by_their_whole_arn() {
+        let (root, user) = (PrincipalArn::root("012"), PrincipalArn::user("012", "ci"));
+        assert!(root.is_root("012") && !root.is_root("01") && !root.is_root("0123") && !user.is_root("012"));
+        assert_eq!((user.user_of("012"), user.user_of("01"), root.user_of("012")), (Some("ci"), None, None));
+        for other in ["root", "anonymous", "system", "arn:aws:iam::012:user/", "arn:aws:iam::012:role/root", ""] {
+            let other = PrincipalArn(other.into());
+            assert!(!other.is_root("012") && other.user_of("012").is_none(), "{other}");
+        }
+    }
 }

@@ -116,6 +116,11 @@ impl CacheRules {
         self.rules.values()
     }
 
+    /// The rule that [`CacheRules::resolve`] takes for a repository.
+    pub fn rule_of(&self, repository: &Name) -> Option<&CacheRule> {
+        self.covering(repository).map(|(rule, _)| rule)
+    }
+
     /// Maps a repository to its upstream: the longest prefix that covers it wins, `ROOT` is last. Docker Hub's one-part
     /// names get their `library/`; the repository keeps the name that was asked.
     pub fn resolve(&self, repository: &Name) -> Target {

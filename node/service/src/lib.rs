@@ -13,6 +13,7 @@ mod explain;
 mod images;
 mod limits;
 mod parts;
+mod principals;
 mod proposer;
 mod pull;
 mod repositories;
@@ -23,7 +24,8 @@ mod templates;
 mod token;
 
 pub use access::{
-    ACCESS_KEY_PURPOSE, Access, AccessConfig, Anonymous, Credential, IssuedToken, SignInError, SignInFailure,
+    ACCESS_KEY_PURPOSE, Access, AccessConfig, Anonymous, Credential, Grant, IssuedToken, Scope, SignInError,
+    SignInFailure, SignedIn, TooManyScopes, Wanted,
 };
 pub use caller::{Caller, Permit};
 pub use cluster::{Cluster, Counts, NodeStatus, UpstreamHealth};
@@ -32,6 +34,7 @@ pub use explain::{BlobState, Explain, Explained, ExplainedBlob, ExplainedStep, F
 pub use images::{HeldImage, ImageFilter, ImageView, Images};
 pub use limits::{CallerLimits, Limit, LimitsConfig, Rate};
 pub use parts::{NodeIdentity, Parts};
+pub use principals::{NewKey, Principals, RobotView};
 pub use pull::{Freshness, Pull, PullConfig, Refreshed, ServedBlob, ServedManifest, Source, Validation};
 pub use repositories::{NewRepository, Repositories};
 pub use rules::{CacheRuleOptionsUpdate, Check, NewCacheRule, Rules, RulesConfig};

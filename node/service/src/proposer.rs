@@ -3,7 +3,7 @@ use std::sync::Arc;
 use flotilla_base::LogIndex;
 use flotilla_consensus::Consensus;
 use flotilla_registry::access::PrincipalArn;
-use flotilla_state::{Op, Outcome};
+use flotilla_state::{IdempotencyKey, Op, Outcome};
 
 use crate::{Parts, Permit, ServiceError};
 
@@ -20,8 +20,23 @@ impl Proposer {
 
     /// Returns after commit and local apply.
     pub async fn propose(&self, permit: Permit<'_>, op: Op) -> Result<Outcome, ServiceError> {
+        self.propose_marked(permit, permit.caller().idempotency.clone(), op).await
+    }
+
+    /// For what makes a secret: a retry would be answered with the first one's success, and its own secret be worth
+    /// nothing. The client sees that there is something already.
+    pub async fn propose_once(&self, permit: Permit<'_>, op: Op) -> Result<Outcome, ServiceError> {
+        self.propose_marked(permit, None, op).await
+    }
+
+    async fn propose_marked(
+        &self,
+        permit: Permit<'_>,
+        mark: Option<IdempotencyKey>,
+        op: Op,
+    ) -> Result<Outcome, ServiceError> {
         let caller = permit.caller();
-        let outcome = self.consensus.propose(&caller.principal, caller.idempotency.clone(), op).await?;
+        let outcome = self.consensus.propose(&caller.principal, mark, op).await?;
         tracing::info!(principal = %caller.principal, action = permit.action().0, request_id = %caller.request, "changed");
         Ok(outcome)
     }

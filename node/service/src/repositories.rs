@@ -1,6 +1,6 @@
 //! Repositories and their settings.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use flotilla_oci::Name;
 use flotilla_registry::{
@@ -11,16 +11,20 @@ use flotilla_registry::{
 use flotilla_runtime::Published;
 use flotilla_state::{ImageDeletion, Op, Outcome, View};
 
-use crate::{Parts, Permit, ServiceError, proposer::Proposer};
+use crate::{Parts, Permit, ServiceError, access::Policy, proposer::Proposer};
 
 /// Images that one command deletes: a few milliseconds of apply.
 const SLICE: usize = 200;
+
+/// Repositories that one listing looks at: a caller who may see few of many gets a short page and goes on from it.
+const SCAN: usize = 5_000;
 
 /// Lists may name lists; deeper nesting than this goes with the repository itself.
 const PASSES: usize = 8;
 
 pub struct Repositories {
     view: Published<View>,
+    policy: Arc<Policy>,
     proposer: Proposer,
 }
 
@@ -31,8 +35,8 @@ pub struct NewRepository {
 }
 
 impl Repositories {
-    pub(crate) fn new(parts: &Parts, proposer: Proposer) -> Self {
-        Self { view: parts.view.clone(), proposer }
+    pub(crate) fn new(parts: &Parts, policy: Arc<Policy>, proposer: Proposer) -> Self {
+        Self { view: parts.view.clone(), policy, proposer }
     }
 
     /// Uses no template: those are for repositories that nobody creates explicitly.
@@ -52,17 +56,41 @@ impl Repositories {
         find(&self.view, &self.proposer, name).await
     }
 
-    /// Repositories after `after` in the order of their names, at most `limit`.
+    /// Repositories that the caller may see after `after` in the order of their names, at most `limit`; and the name to
+    /// go on from when there may be more, which may be one that he may not know.
     ///
     /// # Errors
     /// When the state cannot be read.
     pub async fn list(
         &self,
-        _: Permit<'_>,
+        permit: Permit<'_>,
         after: Option<&Name>,
         limit: usize,
-    ) -> Result<Vec<Repository>, ServiceError> {
-        Ok(self.view.load().tables().repositories(after, limit)?)
+    ) -> Result<(Vec<Repository>, Option<Name>), ServiceError> {
+        let viewer = self.policy.viewer(permit.caller())?;
+        let mut found = Vec::new();
+        let mut after = after.cloned();
+        let mut seen = 0;
+        while seen < SCAN {
+            let wanted = if viewer.sees_all() { limit.saturating_add(1) } else { SCAN - seen };
+            let page = self.view.load().tables().repositories(after.as_ref(), wanted)?;
+            if page.is_empty() {
+                return Ok((found, None));
+            }
+            for repository in page {
+                if found.len() == limit {
+                    return Ok((found, after));
+                }
+                seen += 1;
+                after = Some(repository.name.clone());
+                if viewer.sees_all() || viewer.sees(&repository.name)? {
+                    found.push(repository);
+                }
+            }
+            // Other requests go on meanwhile.
+            tokio::task::yield_now().await;
+        }
+        Ok((found, after))
     }
 
     /// # Errors

@@ -7,13 +7,16 @@ use flotilla_registry::{Sealed, access::PrincipalArn};
 use flotilla_storage::Keyring;
 use serde::{Deserialize, Serialize};
 
-const FORMAT: u8 = 1;
+use crate::access::Grant;
 
-/// Longest claims that are opened: an ARN, a key id and four numbers.
-const CLAIMS_LIMIT: ByteLen = ByteLen::kib(4);
+/// Tokens of the first one had no claims of their own.
+const FORMAT: u8 = 2;
 
-/// Longest token text that is looked at.
-const TOKEN_LIMIT_BYTES: usize = 8 << 10;
+/// Longest claims that are opened: an ARN, a key id, four numbers, and as many grants as one token may hold.
+const CLAIMS_LIMIT: ByteLen = ByteLen::kib(8);
+
+/// Longest token text that is looked at; fits into a request's head.
+const TOKEN_LIMIT_BYTES: usize = 12 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -21,6 +24,8 @@ pub enum Purpose {
     Login,
     /// The Bearer flow: 10 minutes.
     Bearer,
+    /// Where a listing goes on: 24 hours.
+    Page,
 }
 
 impl Purpose {
@@ -28,6 +33,7 @@ impl Purpose {
         match self {
             Self::Login => "token-login",
             Self::Bearer => "token-bearer",
+            Self::Page => "token-page",
         }
     }
 }
@@ -41,6 +47,15 @@ pub struct Claims {
     pub key: Option<(String, u64)>,
     pub issued_at: Timestamp,
     pub expires_at: Timestamp,
+    pub body: Body,
+}
+
+/// What only tokens of one kind say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Body {
+    Login,
+    Bearer(Vec<Grant>),
+    Page { operation: String, after: String },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +112,7 @@ mod tests {
             key: Some(("AKIA".into(), 3)),
             issued_at: Timestamp(1_000),
             expires_at: Timestamp(2_000),
+            body: Body::Login,
         }
     }
 
@@ -109,6 +125,7 @@ mod tests {
         let open = |purpose, cluster, now| open(&keyring, purpose, ClusterId(cluster), &token, Timestamp(now));
         assert_eq!(open(Purpose::Login, 7, 1_999), Ok(claims()));
         assert_eq!(open(Purpose::Bearer, 7, 1_999), Err(InvalidToken::Foreign));
+        assert_eq!(open(Purpose::Page, 7, 1_999), Err(InvalidToken::Foreign));
         assert_eq!(open(Purpose::Login, 8, 1_999), Err(InvalidToken::Foreign));
         assert_eq!(open(Purpose::Login, 7, 2_000), Err(InvalidToken::Expired));
     }

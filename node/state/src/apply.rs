@@ -124,7 +124,7 @@ impl Applier<'_, '_> {
             Op::AdvanceTime { .. } => Err(Refusal::TimeStep.into()),
             Op::RaiseClusterVersion { to } => self.raise_cluster_version(to),
             Op::PutNode(node) => self.put_node(&node),
-            Op::PutAccessKey(key) => self.put_access_key(&key),
+            Op::PutAccessKey(key) => self.change_access_key(*key),
             Op::PutAccountSetting { name, value } => self.put_account_setting(name, value),
             Op::CreateCacheRule(rule) => self.create_rule(*rule),
             Op::UpdateCacheRule(update) => self.update_rule(update),

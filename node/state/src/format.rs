@@ -65,9 +65,11 @@ pub(crate) const RULE_OPTIONS: Table = Table(22);
 pub(crate) const SECRETS: Table = Table(23);
 /// name → `Robot`
 pub(crate) const ROBOTS: Table = Table(24);
+/// name → nothing
+pub(crate) const PRIVATE_REPOSITORIES: Table = Table(25);
 
 /// Every table of the state, in order: what a snapshot carries.
-pub const TABLES: [Table; 25] = [
+pub const TABLES: [Table; 26] = [
     BOOKKEEPING,
     META,
     SETTINGS,
@@ -93,6 +95,7 @@ pub const TABLES: [Table; 25] = [
     RULE_OPTIONS,
     SECRETS,
     ROBOTS,
+    PRIVATE_REPOSITORIES,
 ];
 
 pub(crate) const KEY_APPLIED: &[u8] = b"applied";

@@ -138,6 +138,11 @@ impl<'a> Tables<'a> {
         Ok(self.counters()?.repositories)
     }
 
+    /// Whether something in it came through a rule with a credential, which may be gone by now.
+    pub fn is_private(&self, repository: &Name) -> Result<bool, StoreError> {
+        Ok(self.0.get(PRIVATE_REPOSITORIES, repository.as_str().as_bytes())?.is_some())
+    }
+
     pub fn tag(&self, repository: &Name, tag: &Tag) -> Result<Option<TagRecord>, StoreError> {
         self.row(TAGS, &tag_key(repository, tag))
     }

@@ -19,7 +19,7 @@ impl Handle for GetAuthorizationToken {
         for id in &ids {
             call.registry(Some(id))?;
         }
-        let issued = call.services().access.login_token(call.permit)?;
+        let issued = call.services().access.login_token(call.permit).await?;
         let data = AuthorizationData {
             authorization_token: BASE64_STANDARD.encode(format!("AWS:{}", issued.token)),
             expires_at: issued.expires_at.seconds(),

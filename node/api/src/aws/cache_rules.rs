@@ -76,13 +76,13 @@ impl Handle for DescribePullThroughCacheRules {
         input: DescribePullThroughCacheRulesInput,
     ) -> Result<DescribePullThroughCacheRulesOutput, Failure> {
         let registry_id = call.registry(input.registry_id.as_deref())?;
-        let page = Page::read::<Self>(input.next_token.as_deref(), input.max_results)?;
+        let page = Page::read::<Self>(call, input.next_token.as_deref(), input.max_results)?;
         let named = prefixes("ecrRepositoryPrefixes", input.ecr_repository_prefixes.as_deref())?;
         let rules = &call.services().rules;
         let found = rules.describe(call.permit, named.as_deref(), page.after.as_deref(), page.fetch());
         let mut rules = found.await?;
         let next_token =
-            if named.is_some() { None } else { page.cut::<Self, _>(&mut rules, |rule| rule.prefix.to_string()) };
+            if named.is_some() { None } else { page.cut::<Self, _>(call, &mut rules, |rule| rule.prefix.to_string())? };
         let shape = |rule| described(rule, &registry_id);
         Ok(DescribePullThroughCacheRulesOutput {
             pull_through_cache_rules: rules.into_iter().map(shape).collect(),

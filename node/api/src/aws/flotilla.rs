@@ -1,5 +1,7 @@
 //! The cluster's own operations.
 
+mod keys;
+
 use flotilla_aws::{
     flotilla::{
         CheckImageReference, CheckImageReferenceInput, CheckImageReferenceOutput, Counts, GetStatus, GetStatusInput,

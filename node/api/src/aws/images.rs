@@ -32,7 +32,7 @@ impl Handle for ListImages {
     async fn handle(call: Call<'_>, input: ListImagesInput) -> Result<ListImagesOutput, Failure> {
         call.registry_of(input.registry_id.as_deref(), &input.repository_name)?;
         let name = repository("repositoryName", &input.repository_name)?;
-        let page = Page::read::<Self>(input.next_token.as_deref(), input.max_results)?;
+        let page = Page::read::<Self>(call, input.next_token.as_deref(), input.max_results)?;
         let mut after = page.after.as_deref().map(Position::parse).transpose()?;
         let Some(filter) = filter(input.filter.as_ref()) else {
             // Nothing is ever archived here; that the repository is there is asked all the same.
@@ -53,7 +53,7 @@ impl Handle for ListImages {
         }
         let more = entries.len() > page.limit();
         entries.truncate(page.limit());
-        let next_token = entries.last().filter(|_| more).map(|last| token::<Self>(&last.key()));
+        let next_token = entries.last().filter(|_| more).map(|last| token::<Self>(call, &last.key())).transpose()?;
         Ok(ListImagesOutput { image_ids: entries.into_iter().map(Position::shape).collect(), next_token })
     }
 }
@@ -124,7 +124,7 @@ impl Handle for DescribeImages {
     async fn handle(call: Call<'_>, input: DescribeImagesInput) -> Result<DescribeImagesOutput, Failure> {
         let registry_id = call.registry_of(input.registry_id.as_deref(), &input.repository_name)?;
         let name = repository("repositoryName", &input.repository_name)?;
-        let page = Page::read::<Self>(input.next_token.as_deref(), input.max_results)?;
+        let page = Page::read::<Self>(call, input.next_token.as_deref(), input.max_results)?;
         let images = &call.services().images;
         let filter = filter(input.filter.as_ref());
         let (found, next) = match (input.image_ids, filter) {
@@ -155,7 +155,7 @@ impl Handle for DescribeImages {
         let shape = |image| detail(image, &registry_id, &input.repository_name);
         Ok(DescribeImagesOutput {
             image_details: found.into_iter().map(shape).collect(),
-            next_token: next.map(|digest| token::<Self>(&digest.to_string())),
+            next_token: next.map(|digest| token::<Self>(call, &digest.to_string())).transpose()?,
         })
     }
 }

@@ -17,7 +17,7 @@ use flotilla_service::NewRepository;
 
 use super::{
     Call, Failure, Handle,
-    page::{Page, foreign_token},
+    page::{Page, foreign_token, token},
     repository, repository_resource, shapes,
 };
 
@@ -66,16 +66,18 @@ impl Handle for DescribeRepositories {
             for name in names {
                 call.registry_of(input.registry_id.as_deref(), &name)?;
                 let name = repository("repositoryNames", &name)?;
+                let resource = Resource::Repository(name.clone());
+                call.services().access.allow(call.permit.caller(), Self::ACTION, &resource).await?;
                 found.push(call.repository_shape(&repositories.get(call.permit, &name).await?));
             }
             return Ok(DescribeRepositoriesOutput { repositories: found, next_token: None });
         }
         call.registry(input.registry_id.as_deref())?;
-        let page = Page::read::<Self>(input.next_token.as_deref(), input.max_results)?;
+        let page = Page::read::<Self>(call, input.next_token.as_deref(), input.max_results)?;
         let after: Option<Name> =
             page.after.as_ref().map(|name| name.parse()).transpose().map_err(|_| foreign_token())?;
-        let mut found = repositories.list(call.permit, after.as_ref(), page.fetch()).await?;
-        let next_token = page.cut::<Self, _>(&mut found, |repository| repository.name.to_string());
+        let (found, next) = repositories.list(call.permit, after.as_ref(), page.limit()).await?;
+        let next_token = next.map(|name| token::<Self>(call, name.as_str())).transpose()?;
         Ok(DescribeRepositoriesOutput {
             repositories: found.iter().map(|repository| call.repository_shape(repository)).collect(),
             next_token,

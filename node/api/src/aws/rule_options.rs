@@ -55,13 +55,13 @@ impl Handle for DescribeCacheRuleOptions {
         call: Call<'_>,
         input: DescribeCacheRuleOptionsInput,
     ) -> Result<DescribeCacheRuleOptionsOutput, Failure> {
-        let page = Page::read::<Self>(input.next_token.as_deref(), input.max_results)?;
+        let page = Page::read::<Self>(call, input.next_token.as_deref(), input.max_results)?;
         let named = prefixes("ecrRepositoryPrefixes", input.ecr_repository_prefixes.as_deref())?;
         let rules = &call.services().rules;
         let found = rules.describe(call.permit, named.as_deref(), page.after.as_deref(), page.fetch());
         let mut found = found.await?;
         let next_token =
-            if named.is_some() { None } else { page.cut::<Self, _>(&mut found, |rule| rule.prefix.to_string()) };
+            if named.is_some() { None } else { page.cut::<Self, _>(call, &mut found, |rule| rule.prefix.to_string())? };
         let with_options = rules.with_options(call.permit, found);
         let cache_rule_options = with_options.into_iter().map(|(rule, options)| shown(rule, options)).collect();
         Ok(DescribeCacheRuleOptionsOutput { cache_rule_options, next_token })

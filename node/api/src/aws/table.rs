@@ -2,7 +2,8 @@ use flotilla_aws::{
     ErrorCode, Service,
     ecr::*,
     flotilla::{
-        CheckImageReference, DescribeCacheRuleOptions, ExplainImage, GetStatus, PutCacheRuleOptions, RefreshImage,
+        CheckImageReference, CreateAccessKey, CreateRobot, DeleteAccessKey, DeleteRobot, DescribeCacheRuleOptions,
+        ExplainImage, GetStatus, ListAccessKeys, ListRobots, PutCacheRuleOptions, RefreshImage, UpdateAccessKey,
     },
     json, query, secretsmanager,
     sts::GetCallerIdentity,
@@ -70,6 +71,13 @@ pub(super) static TABLE: &[Row] = &[
     row::<ExplainImage>(),
     row::<PutCacheRuleOptions>(),
     row::<DescribeCacheRuleOptions>(),
+    row::<CreateRobot>(),
+    row::<ListRobots>(),
+    row::<DeleteRobot>(),
+    row::<CreateAccessKey>(),
+    row::<ListAccessKeys>(),
+    row::<UpdateAccessKey>(),
+    row::<DeleteAccessKey>(),
 ];
 
 impl Row {

@@ -82,7 +82,7 @@ impl Handle for DescribeRepositoryCreationTemplates {
         let named = input.prefixes.filter(|prefixes| !prefixes.is_empty());
         let next_token = input.next_token.as_deref();
         validate::no_paging_with("prefixes", named.is_some(), next_token, input.max_results)?;
-        let page = Page::read::<Self>(next_token, input.max_results)?;
+        let page = Page::read::<Self>(call, next_token, input.max_results)?;
         let named = prefixes("prefixes", named.as_deref())?;
         let templates = &call.services().templates;
         let found = templates.describe(call.permit, named.as_deref(), page.after.as_deref(), page.fetch());
@@ -90,7 +90,7 @@ impl Handle for DescribeRepositoryCreationTemplates {
         let next_token = if named.is_some() {
             None
         } else {
-            page.cut::<Self, _>(&mut found, |template| template.prefix.to_string())
+            page.cut::<Self, _>(call, &mut found, |template| template.prefix.to_string())?
         };
         Ok(DescribeRepositoryCreationTemplatesOutput {
             registry_id: call.door.account_id(),

@@ -2,6 +2,7 @@ use std::borrow::Cow;
 
 use flotilla_oci::{Digest, ErrorCode, InvalidDigest, Name, Reference};
 use flotilla_registry::access::Action;
+use flotilla_service::Wanted;
 use http::{Method, StatusCode};
 
 use super::OciError;
@@ -42,6 +43,9 @@ const PULL_MANIFEST: [Action; 3] =
     [Action("ecr:BatchGetImage"), Action("ecr:BatchImportUpstreamImage"), Action("ecr:CreateRepository")];
 const PULL_BLOB: [Action; 3] =
     [Action("ecr:GetDownloadUrlForLayer"), Action("ecr:BatchImportUpstreamImage"), Action("ecr:CreateRepository")];
+/// The upstream's word that it has the blob makes a link, and so a repository.
+const LOOK_AT_BLOB: [Action; 3] =
+    [Action("ecr:BatchCheckLayerAvailability"), Action("ecr:BatchImportUpstreamImage"), Action("ecr:CreateRepository")];
 
 impl Endpoint {
     /// # Errors
@@ -102,7 +106,7 @@ impl Endpoint {
             Self::Tags { .. } => &[Action("ecr:ListImages")],
             Self::Manifest { .. } => pull(&PULL_MANIFEST, covered),
             Self::Blob { .. } => pull(&PULL_BLOB, covered),
-            Self::BlobHead { .. } => &[Action("ecr:BatchCheckLayerAvailability")],
+            Self::BlobHead { .. } => pull(&LOOK_AT_BLOB, covered),
             Self::Referrers { .. } => &[Action("ecr:BatchGetImage")],
         }
     }
@@ -125,6 +129,16 @@ impl Endpoint {
             | Self::BlobHead { name, .. }
             | Self::Referrers { name, .. }
             | Self::Write { name } => Some(name),
+        }
+    }
+
+    /// What a token must be for.
+    pub(crate) const fn wanted(&self) -> Wanted<'_> {
+        match (self, self.name()) {
+            (Self::Catalog, _) => Wanted::Catalog,
+            (Self::Write { .. }, Some(name)) => Wanted::Push(name),
+            (_, Some(name)) => Wanted::Pull(name),
+            (_, None) => Wanted::SignIn,
         }
     }
 

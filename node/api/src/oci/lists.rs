@@ -2,7 +2,7 @@
 
 use flotilla_oci::{Digest, ErrorCode, Name};
 use flotilla_registry::cache_rule::Target;
-use flotilla_service::{Permit, ServiceError};
+use flotilla_service::{Caller, Permit, ServiceError};
 use http::{HeaderValue, Response, StatusCode, Uri, header};
 use serde_json::json;
 
@@ -11,6 +11,11 @@ use crate::{Door, http::Body};
 
 /// Page when the client names none, and the largest: a page is built in memory.
 const PAGE: usize = 1000;
+
+const CATALOG: &str = "/v2/_catalog";
+
+/// Begins a `last` that is sealed; no repository's name does.
+const SEALED: char = '~';
 
 /// `?n=` and `?last=`.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,12 +75,7 @@ impl Page {
     }
 
     fn last<T: std::str::FromStr>(&self, what: &str) -> Result<Option<T>, OciError> {
-        let parse = |text: &String| {
-            text.parse().map_err(|_| {
-                let text = format!("last is not a {what}");
-                OciError::new(StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid, text)
-            })
-        };
+        let parse = |text: &String| text.parse().map_err(|_| no_position(format!("last is not a {what}")));
         self.last.as_ref().map(parse).transpose()
     }
 }
@@ -95,13 +95,41 @@ pub(super) async fn tags(
     Ok(listed(&json!({ "name": name.as_str(), "tags": tags }), link))
 }
 
-pub(super) async fn catalog(door: &Door, permit: Permit<'_>, page: &Page) -> Result<Response<Body>, OciError> {
-    let after: Option<Name> = page.last("repository name")?;
-    let found = door.services.repositories.list(permit, after.as_ref(), page.fetch()).await;
-    let found = found.map_err(|error| told(door, &error))?;
-    let mut names: Vec<String> = found.iter().map(|repository| repository.name.to_string()).collect();
-    let link = page.cut(&mut names, "/v2/_catalog");
+/// A name to go on from is shown as it is where the client has just seen it, and sealed where it may be one that he may
+/// not know of.
+pub(super) async fn catalog(
+    door: &Door,
+    permit: Permit<'_>,
+    caller: &Caller,
+    page: &Page,
+) -> Result<Response<Body>, OciError> {
+    let access = &door.services.access;
+    let after: Option<Name> = match page.last.as_deref().and_then(|last| last.strip_prefix(SEALED)) {
+        Some(token) => {
+            let name = access.open_page_token(caller, CATALOG, token).and_then(|name| name.parse().ok());
+            Some(name.ok_or_else(|| no_position("last is not one that this registry gave"))?)
+        }
+        None => page.last("repository name")?,
+    };
+    if page.limit == 0 {
+        return Ok(listed(&json!({ "repositories": [] }), None));
+    }
+    let found = door.services.repositories.list(permit, after.as_ref(), page.limit).await;
+    let (found, next) = found.map_err(|error| told(door, &error))?;
+    let names: Vec<&str> = found.iter().map(|repository| repository.name.as_str()).collect();
+    let link = match next {
+        Some(next) if names.last() == Some(&next.as_str()) => page.link(CATALOG, next.as_str()),
+        Some(next) => {
+            let token = access.page_token(caller, CATALOG, next.as_str()).map_err(|error| told(door, &error))?;
+            page.link(CATALOG, &format!("{SEALED}{token}"))
+        }
+        None => None,
+    };
     Ok(listed(&json!({ "repositories": names }), link))
+}
+
+fn no_position(text: impl Into<String>) -> OciError {
+    OciError::new(StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid, text)
 }
 
 pub(super) async fn referrers(

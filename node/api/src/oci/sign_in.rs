@@ -3,9 +3,8 @@
 //! never sign in, and `docker login` accept every password.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use flotilla_oci::{ErrorCode, Name};
-use flotilla_registry::access::PrincipalArn;
-use flotilla_service::{Credential, IssuedToken, SignInFailure};
+use flotilla_oci::ErrorCode;
+use flotilla_service::{Credential, Grant, IssuedToken, SignInFailure, SignedIn, Wanted};
 use http::{HeaderMap, Method, Response, StatusCode, header, request};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -14,7 +13,7 @@ use super::OciError;
 use crate::{
     Door,
     http::{
-        Arrival, Body,
+        Arrival, Body, Entrance,
         request_body::{CollectError, collect},
     },
 };
@@ -68,36 +67,66 @@ impl Sent {
 
 /// What is asked for: part of the challenge, so that clients ask for the right token.
 #[derive(Clone, Copy)]
-pub(super) struct Wish<'a> {
-    pub(super) name: Option<&'a Name>,
-    pub(super) write: bool,
+pub(super) struct Wish<'a>(pub(super) Wanted<'a>);
+
+impl Wish<'_> {
+    /// As clients send it to the realm.
+    fn scope(self) -> Option<String> {
+        match self.0 {
+            Wanted::SignIn => None,
+            Wanted::Catalog => Some("registry:catalog:*".to_owned()),
+            Wanted::Pull(name) => Some(format!("repository:{name}:pull")),
+            Wanted::Push(name) => Some(format!("repository:{name}:pull,push")),
+        }
+    }
 }
 
 pub(super) fn challenge(door: &Door, arrival: &Arrival, wish: Wish<'_>) -> String {
     let origin = &arrival.origin;
-    if !door.services.access.anonymous_pull() {
+    if !door.services.access.serves_anonymous(arrival.client) {
         return format!("Basic realm=\"{origin}/\",service=\"{}\"", origin.authority);
     }
+    bearer_challenge(arrival, wish)
+}
+
+fn bearer_challenge(arrival: &Arrival, wish: Wish<'_>) -> String {
+    let origin = &arrival.origin;
     let mut challenge = format!("Bearer realm=\"{origin}/v2/token\",service=\"{}\"", origin.authority);
-    if let Some(name) = wish.name {
-        let actions = if wish.write { "pull,push" } else { "pull" };
-        challenge.push_str(&format!(",scope=\"repository:{name}:{actions}\""));
+    if let Some(scope) = wish.scope() {
+        challenge.push_str(&format!(",scope=\"{scope}\""));
     }
     challenge
 }
 
+/// For a token that is good, but for something else: clients get one for this (RFC 6750, section 3.1). The challenge is
+/// Bearer even where strangers are told Basic, or a token's holder would take it for a wrong password.
+pub(super) fn insufficient_scope(arrival: &Arrival, wish: Wish<'_>) -> OciError {
+    let challenge = format!("{},error=\"insufficient_scope\"", bearer_challenge(arrival, wish));
+    OciError::unauthorized("this token is for something else", challenge)
+}
+
+/// Takes a login at another registry off a request to a mirror: dockerd sends every mirror what it has for Docker Hub.
+/// It is neither looked at nor logged, and the client is who he is without it.
+///
+/// # Errors
+/// When the state cannot tell whose key it is.
+pub(super) async fn without_foreign(door: &Door, arrival: &Arrival, sent: Sent) -> Result<Sent, OciError> {
+    let Sent::Basic { user, .. } = &sent else { return Ok(sent) };
+    if arrival.entrance != Entrance::Mirror {
+        return Ok(sent);
+    }
+    let foreign = door.services.access.is_foreign(user).await;
+    let foreign = foreign.map_err(|error| OciError::from_service(&error, &door.account_id()))?;
+    Ok(if foreign { Sent::None } else { sent })
+}
+
 /// # Errors
 /// 401 with the challenge for missing, wrong and expired credentials.
-pub(super) async fn sign_in(
-    door: &Door,
-    arrival: &Arrival,
-    sent: &Sent,
-    wish: Wish<'_>,
-) -> Result<PrincipalArn, OciError> {
+pub(super) async fn sign_in(door: &Door, arrival: &Arrival, sent: &Sent, wish: Wish<'_>) -> Result<SignedIn, OciError> {
     let refuse = |why: &str| OciError::unauthorized(why, challenge(door, arrival, wish));
     may_send(door, arrival, sent)?;
     let credential = sent.credential().ok_or_else(|| refuse("these credentials cannot be read"))?;
-    door.services.access.sign_in(credential).await.map_err(|failure| match failure {
+    door.services.access.sign_in(credential, Some(arrival.client)).await.map_err(|failure| match failure {
         SignInFailure::Refused(refused) => refuse(&refused.to_string()),
         SignInFailure::Service(error) => OciError::from_service(&error, &door.account_id()),
     })
@@ -111,7 +140,7 @@ fn may_send(door: &Door, arrival: &Arrival, sent: &Sent) -> Result<(), OciError>
     Err(OciError::new(StatusCode::FORBIDDEN, ErrorCode::Denied, text))
 }
 
-/// `GET /v2/token`, and the form that OAuth2 clients post. The scope is not looked at: permissions are asked at use.
+/// `GET /v2/token`, and the form that OAuth2 clients post. The scope only narrows: permissions are asked at use.
 pub(super) async fn token(
     door: &Door,
     arrival: &Arrival,
@@ -119,6 +148,7 @@ pub(super) async fn token(
     body: Incoming,
 ) -> Result<Response<Body>, OciError> {
     let mut sent = Sent::read(&head.headers);
+    let mut asked = Asked::read(head.uri.query().unwrap_or_default().as_bytes());
     if head.method == Method::POST {
         let form = collect(body, FORM_LIMIT_BYTES, &door.forms).await.map_err(|error| {
             let (status, code) = match error {
@@ -129,43 +159,81 @@ pub(super) async fn token(
             };
             OciError::new(status, code, error.to_string())
         })?;
-        if let Some(posted) = from_form(&form)? {
-            sent = posted;
+        let posted = Asked::read(&form);
+        match posted.credential(arrival.entrance)? {
+            Posted::Credential(posted) => sent = posted,
+            Posted::Foreign => {
+                door.services.access.count_foreign();
+                sent = Sent::None;
+            }
+            Posted::None => {}
         }
+        asked.scopes.extend(posted.scopes);
     }
+    let grants = Grant::parse(asked.scopes.iter().map(String::as_str))
+        .map_err(|error| OciError::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, error.to_string()))?;
+    let sent = without_foreign(door, arrival, sent).await?;
     may_send(door, arrival, &sent)?;
     // The client is at the realm already: what it lacks is a login.
     let refuse = |why: &str| OciError::unauthorized(why, format!("Basic realm=\"{}/v2/token\"", arrival.origin));
-    let told = |failure| match failure {
-        SignInFailure::Refused(refused) => refuse(&refused.to_string()),
-        SignInFailure::Service(error) => OciError::from_service(&error, &door.account_id()),
-    };
     // A token is not renewed by itself, or it would live for ever.
     let credential = sent.credential().filter(|credential| !matches!(credential, Credential::Bearer(_)));
     let credential = credential.ok_or_else(|| refuse("a user name and a password are needed here"))?;
-    let principal = door.services.access.sign_in(credential).await.map_err(told)?;
-    arrival.record.note(|facts| facts.principal = Some(principal.to_string()));
-    let issued = door.services.access.bearer_token(credential).await.map_err(told)?;
+    let of_service = |error| OciError::from_service(&error, &door.account_id());
+    let access = &door.services.access;
+    let signed_in = access.sign_in(credential, Some(arrival.client)).await.map_err(|failure| match failure {
+        SignInFailure::Refused(refused) => refuse(&refused.to_string()),
+        SignInFailure::Service(error) => of_service(error),
+    })?;
+    arrival.record.note(|facts| facts.principal = Some(signed_in.principal.to_string()));
+    let issued = access.bearer_token(signed_in, grants).map_err(of_service)?;
     Ok(super::json(&token_reply(&issued)))
 }
 
-/// The password grant; `None` for a form without credentials.
-fn from_form(form: &[u8]) -> Result<Option<Sent>, OciError> {
-    let (mut grant, mut user, mut password) = (String::new(), None, None);
-    for (name, value) in url::form_urlencoded::parse(form) {
-        match name.as_ref() {
-            "grant_type" => grant = value.into_owned(),
-            "username" => user = Some(value.into_owned()),
-            "password" => password = Some(value.into_owned()),
-            _ => {}
+/// Parameters of a token request, in its query or its form.
+#[derive(Default)]
+struct Asked {
+    grant: String,
+    user: Option<String>,
+    password: Option<String>,
+    scopes: Vec<String>,
+}
+
+/// What a form brings to sign in with.
+enum Posted {
+    Credential(Sent),
+    /// A refresh token of another registry, at a mirror.
+    Foreign,
+    None,
+}
+
+impl Asked {
+    fn read(encoded: &[u8]) -> Self {
+        let mut asked = Self::default();
+        for (name, value) in url::form_urlencoded::parse(encoded) {
+            match name.as_ref() {
+                "grant_type" => asked.grant = value.into_owned(),
+                "username" => asked.user = Some(value.into_owned()),
+                "password" => asked.password = Some(value.into_owned()),
+                "scope" => asked.scopes.push(value.into_owned()),
+                _ => {}
+            }
         }
+        asked
     }
-    match (grant.as_str(), user, password) {
-        ("password", Some(user), Some(password)) => Ok(Some(Sent::Basic { user, password })),
-        ("" | "password", ..) => Ok(None),
-        _ => {
-            let text = "only grant_type=password is served; refresh tokens are not issued here";
-            Err(OciError::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, text))
+
+    /// Only the password grant. dockerd offers a mirror the refresh token of Docker Hub: that is no login here.
+    fn credential(&self, entrance: Entrance) -> Result<Posted, OciError> {
+        match (self.grant.as_str(), &self.user, &self.password) {
+            ("password", Some(user), Some(password)) => {
+                Ok(Posted::Credential(Sent::Basic { user: user.clone(), password: password.clone() }))
+            }
+            ("" | "password", ..) => Ok(Posted::None),
+            ("refresh_token", ..) if entrance == Entrance::Mirror => Ok(Posted::Foreign),
+            _ => {
+                let text = "only grant_type=password is served; refresh tokens are not issued here";
+                Err(OciError::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, text))
+            }
         }
     }
 }
@@ -217,11 +285,17 @@ mod tests {
 
     #[test]
     fn forms_carry_the_password_grant_and_no_other() {
+        let posted = |form: &[u8], entrance| Asked::read(form).credential(entrance);
         let form = b"grant_type=password&username=AWS&password=a%2Bb&service=x&scope=repository%3Aa%3Apull";
-        let sent = from_form(form).unwrap().unwrap();
-        assert!(matches!(sent, Sent::Basic { user, password } if user == "AWS" && password == "a+b"));
-        assert!(from_form(b"service=x").unwrap().is_none());
-        assert!(from_form(b"grant_type=refresh_token&refresh_token=x").is_err());
+        let sent = posted(form, Entrance::Registry).ok().unwrap();
+        assert!(
+            matches!(sent, Posted::Credential(Sent::Basic { user, password }) if user == "AWS" && password == "a+b")
+        );
+        assert_eq!(Asked::read(form).scopes, ["repository:a:pull"]);
+        assert!(matches!(posted(b"service=x", Entrance::Registry), Ok(Posted::None)));
+        let refresh = b"grant_type=refresh_token&refresh_token=x";
+        assert!(posted(refresh, Entrance::Registry).is_err());
+        assert!(matches!(posted(refresh, Entrance::Mirror), Ok(Posted::Foreign)));
     }
 
     #[test]

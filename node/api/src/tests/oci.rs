@@ -6,7 +6,7 @@ use super::world::{KEY_ID, SECRET, World, basic};
 use crate::http::test_client::send;
 
 async fn token(world: &World, lines: &[&str]) -> String {
-    let reply = world.get("/v2/token?service=x&scope=repository:quay/a/b:pull", lines).await;
+    let reply = world.get("/v2/token?service=x&scope=repository:quay/a/b:pull%20registry:catalog:*", lines).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     let reply: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
     assert_eq!(reply["token"], reply["access_token"]);

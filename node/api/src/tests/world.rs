@@ -28,6 +28,8 @@ pub(super) const KEY_ID: &str = "AKIA0000000000000000";
 pub(super) const SECRET: &str = "a secret of any length";
 /// A host that needs no entry of the operator's.
 pub(super) const UPSTREAM: &str = "quay.io";
+/// The network of somebody who is not on this machine.
+const FAR: &str = "192.0.2.0/24";
 const NODE: NodeId = NodeId(7);
 
 pub(super) struct World {
@@ -35,6 +37,7 @@ pub(super) struct World {
     pub(super) upstream: Upstream,
     pub(super) host: Host,
     pub(super) server: Server,
+    pub(super) consensus: Arc<Consensus>,
     dir: tempfile::TempDir,
 }
 
@@ -54,6 +57,12 @@ impl World {
 
     /// As [`World::new`], with doors that differ.
     pub(super) async fn with(anonymous_pull: bool, doors: impl FnOnce(DoorsConfig) -> DoorsConfig) -> Self {
+        // Somebody from far away, where a test says that he is.
+        let networks = [Anonymous::default().networks, vec![FAR.parse().unwrap()]].concat();
+        Self::open_to(Anonymous { pull: anonymous_pull, networks, ..Anonymous::default() }, doors).await
+    }
+
+    pub(super) async fn open_to(anonymous: Anonymous, doors: impl FnOnce(DoorsConfig) -> DoorsConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let upstream = Upstream::start().await;
         let host = Host::system();
@@ -96,14 +105,14 @@ impl World {
             node,
             host: host.clone(),
             view,
-            consensus,
+            consensus: consensus.clone(),
             transfer,
             origins,
             upstreams,
             blobs,
             keyring,
         };
-        let access = AccessConfig { anonymous: Anonymous { pull: anonymous_pull } };
+        let access = AccessConfig { anonymous };
         let services = Services::new(&parts, ServicesConfig { access, ..ServicesConfig::default() }, &mut registry);
         let http = HttpConfig {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
@@ -114,7 +123,7 @@ impl World {
         let config = doors(DoorsConfig { http, ..DoorsConfig::default() });
         let bound = Bound::bind(config.clone()).unwrap();
         let server = bound.serve(Door::new(services, host.clone(), config, registry));
-        let world = Self { to: server.addresses()[0], upstream, host, server, dir };
+        let world = Self { to: server.addresses()[0], upstream, host, server, consensus, dir };
         let rule = flotilla_aws::ecr::CreatePullThroughCacheRuleInput {
             ecr_repository_prefix: "quay".into(),
             upstream_registry_url: UPSTREAM.into(),
@@ -153,7 +162,18 @@ impl World {
 
     /// A call as root, by JSON.
     pub(super) async fn call<O: Operation>(&self, input: &O::Input) -> Result<O::Output, AwsFailure> {
-        let reply = self.signed::<O>(&json::encode(input), SECRET, O::SERVICE.signing_name(), &[]).await;
+        self.call_as::<O>((KEY_ID, SECRET), input).await
+    }
+
+    /// A call with another key.
+    pub(super) async fn call_as<O: Operation>(
+        &self,
+        key: (&str, &str),
+        input: &O::Input,
+    ) -> Result<O::Output, AwsFailure> {
+        let target = O::target();
+        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
+        let reply = self.post_as(key, &json::encode(input), O::SERVICE.signing_name(), &headers).await;
         if reply.status == 200 {
             assert_eq!(reply.header("content-type"), "application/x-amz-json-1.1");
             return Ok(json::decode(&reply.body).unwrap());
@@ -176,13 +196,17 @@ impl World {
     }
 
     pub(super) async fn post(&self, body: &[u8], secret: &str, service: &str, headers: &[(&str, &str)]) -> Reply {
+        self.post_as((KEY_ID, secret), body, service, headers).await
+    }
+
+    async fn post_as(&self, (id, secret): (&str, &str), body: &[u8], service: &str, headers: &[(&str, &str)]) -> Reply {
         let mut request = Request::post("/").header("host", self.to.to_string());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (mut head, ()) = request.body(()).unwrap().into_parts();
         let credentials = sigv4::Credentials {
-            access_key_id: KEY_ID.into(),
+            access_key_id: id.into(),
             secret_access_key: Secret::from(secret.to_owned()),
             session_token: None,
         };

@@ -315,6 +315,10 @@ impl Pull {
             {
                 return;
             }
+            // By another rule of this prefix, or with another credential, it might not have come.
+            if !pull.proven(&proven.origin).is_ok_and(|now| now == proven) {
+                return;
+            }
             // From here on the bytes themselves are the proof, also of an upstream that is not believed without them.
             pull.proven.put((link.repository.clone(), digest), proven, PROVEN);
             drop(lead);

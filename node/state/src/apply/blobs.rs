@@ -12,11 +12,14 @@ use crate::{
 impl Applier<'_, '_> {
     pub(super) fn link_blob(&mut self, link: LinkBlob) -> Result<Outcome, Halt> {
         let LinkBlob { repository: name, expect_incarnation, origin, digest, size, copies } = link;
-        if let Some(origin) = &origin {
-            let rule = self.tables().covering_rule(&name)?;
-            if rule.is_none_or(|rule| rule.prefix != origin.rule) {
-                return Err(Refusal::Moved.into());
-            }
+        let rule = match &origin {
+            Some(_) => self.tables().covering_rule(&name)?,
+            None => None,
+        };
+        if let Some(origin) = &origin
+            && rule.as_ref().is_none_or(|rule| rule.prefix != origin.rule)
+        {
+            return Err(Refusal::Moved.into());
         }
         let destination = match (self.tables().repository(&name)?, expect_incarnation, origin) {
             (Some(repository), Some(expected), _) if repository.incarnation == expected => {
@@ -42,6 +45,7 @@ impl Applier<'_, '_> {
         }
 
         let incarnation = self.settle(destination, &name)?.incarnation;
+        self.mark_private(&name, rule.as_ref())?;
         let key = digest_key(&name, &digest);
         let is_new = self.tables().link(&name, &digest)?.is_none();
         if is_new {

@@ -7,7 +7,11 @@ use aws_lc_rs::digest::{SHA256, SHA512};
 use bytes::{Bytes, BytesMut};
 use flotilla_base::{ByteLen, store::StoreError};
 use flotilla_oci::{Algorithm, Digest, MANIFEST_LIMIT, Manifest, Name};
-use flotilla_registry::{Refusal, Repository, cache_rule::Origin, repository::RepositorySettings};
+use flotilla_registry::{
+    Refusal, Repository,
+    cache_rule::{CacheRule, Origin},
+    repository::RepositorySettings,
+};
 
 use super::{Applier, Halt};
 use crate::{
@@ -47,7 +51,8 @@ impl Applier<'_, '_> {
         let ImportImage { repository: name, expect_incarnation, origin, .. } = &import;
         // Not by its prefix alone: a longer one may have come, and the repository be another upstream's by now.
         let rule = self.tables().covering_rule(name)?;
-        if !rule.is_some_and(|rule| rule.prefix == origin.rule && rule.version == import.expect_rule_version) {
+        let is_read = |rule: &&CacheRule| rule.prefix == origin.rule && rule.version == import.expect_rule_version;
+        if rule.as_ref().filter(is_read).is_none() {
             return Err(Refusal::Moved.into());
         }
         let destination = match (self.tables().repository(name)?, expect_incarnation) {
@@ -68,6 +73,7 @@ impl Applier<'_, '_> {
 
         let created_repository = matches!(destination, Destination::New(..));
         let repository = self.settle(destination, name)?;
+        self.mark_private(name, rule.as_ref())?;
         self.record_image(name, import.digest, &manifest, &bytes)?;
         self.drop_parts(&import.digest)?;
         let tag_version = match &import.tag {

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use flotilla_base::store::{StoreError, Table};
 use flotilla_oci::Name;
-use flotilla_registry::{Prefix, Refusal, Repository, repository::RepositorySettings, template::Scenario};
+use flotilla_registry::{
+    Prefix, Refusal, Repository, cache_rule::CacheRule, repository::RepositorySettings, template::Scenario,
+};
 
 use super::{Applier, Halt};
 use crate::{
     Outcome,
-    format::{IMAGES, LINKS, REPOSITORIES, TAGS, TAGS_BY_DIGEST, in_repository, read_digest},
+    format::{
+        IMAGES, LINKS, PRIVATE_REPOSITORIES, REPOSITORIES, TAGS, TAGS_BY_DIGEST, empty_row, in_repository, read_digest,
+    },
 };
 
 /// AWS's own limit on the resource tags of anything.
@@ -48,6 +52,16 @@ impl Applier<'_, '_> {
         Ok(repository)
     }
 
+    /// What came through a credential stays what only that account may see, whatever becomes of the rule: said of the
+    /// repository, because a rule can be deleted, replaced, or covered by a longer one.
+    pub(super) fn mark_private(&mut self, name: &Name, rule: Option<&CacheRule>) -> Result<(), StoreError> {
+        let sealed = rule.is_some_and(|rule| rule.credential_arn.is_some());
+        if sealed && !self.tables().is_private(name)? {
+            self.overlay.write(PRIVATE_REPOSITORIES, name.as_str().as_bytes().to_vec(), Some(empty_row()))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn delete_repository(&mut self, name: Name, force: bool) -> Result<Outcome, Halt> {
         let Some(repository) = self.tables().repository(&name)? else { return Err(Refusal::NoRepository(name).into()) };
         if !force && !self.tables().images(&name, None, 1)?.is_empty() {
@@ -65,6 +79,7 @@ impl Applier<'_, '_> {
             applier.change_blob(&digest, |blob| blob.links = blob.links.saturating_sub(1))
         })?;
         self.remove(REPOSITORIES, name.as_str().as_bytes().to_vec())?;
+        self.remove(PRIVATE_REPOSITORIES, name.as_str().as_bytes().to_vec())?;
         self.counters.repositories = self.counters.repositories.saturating_sub(1);
         Ok(Outcome::Repository(Box::new(repository)))
     }

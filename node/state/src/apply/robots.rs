@@ -13,6 +13,12 @@ use crate::{
 
 const ROBOTS_MAX: usize = 1000;
 
+/// As many as AWS gives a user: the one in use, and the one that takes its place.
+const ROBOT_KEYS_MAX: usize = 2;
+
+/// Root's are used by machines of the operator's own, too.
+const ROOT_KEYS_MAX: usize = 10;
+
 /// Keys that are looked through for those of one principal: robots have one each, and root a few.
 const KEYS_MAX: usize = 1000;
 
@@ -30,6 +36,47 @@ impl Applier<'_, '_> {
         Ok(Outcome::Robot(Box::new(robot)))
     }
 
+    /// A new key has generation 1; a change names the next one, so that a change of what is gone or was changed meanwhile
+    /// brings nothing back.
+    pub(super) fn change_access_key(&mut self, key: AccessKey) -> Result<Outcome, Halt> {
+        let root = PrincipalArn::root(&self.tables().settings()?.account_id);
+        let held = self.tables().access_key(&key.id)?;
+        let created_at = match &held {
+            None if key.generation > 1 => return Err(Refusal::NoAccessKey(key.id).into()),
+            None => {
+                self.make_room(&key.principal, &root)?;
+                self.meta.time
+            }
+            Some(held) if held.generation.checked_add(1) != Some(key.generation) || key.principal != held.principal => {
+                return Err(Refusal::Moved.into());
+            }
+            Some(held) => held.created_at,
+        };
+        if !key.enabled && key.principal == root && !self.has_another(&root, &key.id)? {
+            return Err(Refusal::LastRootKey(key.id).into());
+        }
+        self.put_access_key(&AccessKey { created_at, ..key })
+    }
+
+    /// For a new key of `principal`, which must be root or a robot that is there.
+    fn make_room(&self, principal: &PrincipalArn, root: &PrincipalArn) -> Result<(), Halt> {
+        let limit = match principal.user_name() {
+            Some(name) if self.tables().robot(name)?.is_none() => return Err(Refusal::NoRobot(name.to_owned()).into()),
+            Some(_) => ROBOT_KEYS_MAX,
+            None if principal == root => ROOT_KEYS_MAX,
+            None => return Err(Refusal::NoRobot(principal.to_string()).into()),
+        };
+        if self.keys_of(principal)?.len() >= limit {
+            return Err(Refusal::Limit { what: "access keys of one principal".into(), limit: limit as u64 }.into());
+        }
+        Ok(())
+    }
+
+    /// Whether `principal` could sign in without the key `id`.
+    fn has_another(&self, principal: &PrincipalArn, id: &str) -> Result<bool, Halt> {
+        Ok(self.keys_of(principal)?.iter().any(|other| other.id != id && other.enabled))
+    }
+
     pub(super) fn delete_robot(&mut self, name: String) -> Result<Outcome, Halt> {
         let Some(robot) = self.tables().robot(&name)? else { return Err(Refusal::NoRobot(name).into()) };
         let account_id = self.tables().settings()?.account_id;
@@ -44,7 +91,7 @@ impl Applier<'_, '_> {
     pub(super) fn delete_access_key(&mut self, id: String) -> Result<Outcome, Halt> {
         let Some(key) = self.tables().access_key(&id)? else { return Err(Refusal::NoAccessKey(id).into()) };
         let root = PrincipalArn::root(&self.tables().settings()?.account_id);
-        if key.principal == root && !self.keys_of(&root)?.iter().any(|other| other.id != id && other.enabled) {
+        if key.principal == root && !self.has_another(&root, &id)? {
             return Err(Refusal::LastRootKey(id).into());
         }
         self.remove(ACCESS_KEYS, id.into_bytes())?;

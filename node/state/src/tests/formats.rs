@@ -258,7 +258,7 @@ fn keys_are_written_as_ever() {
 #[test]
 fn tables_are_numbered_without_gaps() {
     let numbers: Vec<u8> = TABLES.iter().map(|table| table.0).collect();
-    assert_eq!(numbers, (0..25).collect::<Vec<u8>>());
+    assert_eq!(numbers, (0..26).collect::<Vec<u8>>());
 }
 
 #[test]

@@ -139,3 +139,59 @@ fn a_robot_goes_with_its_keys_and_roots_last_key_stays() {
     world.ok(delete(&root));
     assert_eq!(world.run(delete("R2")), Err(Refusal::LastRootKey("R2".into())));
 }
+
+#[test]
+fn a_key_changes_only_from_the_generation_that_was_read() {
+    let mut world = World::new();
+    let put = |id: &str, principal: &PrincipalArn, generation, enabled| {
+        let principal = principal.clone();
+        Op::PutAccessKey(Box::new(AccessKey { id: id.into(), principal, generation, enabled, ..access_key() }))
+    };
+    let (root, ci) = (access_key().principal, PrincipalArn::user("000000000000", "ci"));
+    assert_eq!(world.run(put("K1", &ci, 1, true)), Err(Refusal::NoRobot("ci".into())));
+    let key = AccessKey { id: "K1".into(), principal: ci.clone(), ..access_key() };
+    world.ok(Op::CreateRobot { robot: Box::new(robot("ci")), key: Box::new(key) });
+    world.ok(put("K2", &ci, 1, true));
+    assert!(matches!(world.run(put("K3", &ci, 1, true)), Err(Refusal::Limit { limit: 2, .. })));
+    // A change from what is no more the truth, or that would give the key to somebody else.
+    world.ok(put("K2", &ci, 2, false));
+    for stale in [put("K2", &ci, 2, true), put("K2", &ci, 4, true), put("K2", &root, 3, true)] {
+        assert_eq!(world.run(stale), Err(Refusal::Moved));
+    }
+    // What was deleted meanwhile does not come back with a change, nor does a key after its robot.
+    world.ok(Op::DeleteAccessKey { id: "K2".into() });
+    assert_eq!(world.run(put("K2", &ci, 3, true)), Err(Refusal::NoAccessKey("K2".into())));
+    world.ok(Op::DeleteRobot { name: "ci".into() });
+    assert_eq!(world.run(put("K1", &ci, 2, true)), Err(Refusal::NoAccessKey("K1".into())));
+    // Root keeps one that it can use.
+    let id = access_key().id;
+    assert_eq!(world.run(put(&id, &root, 2, false)), Err(Refusal::LastRootKey(id.clone())));
+    world.ok(put("R2", &root, 1, true));
+    world.ok(put(&id, &root, 2, false));
+    assert_eq!(world.run(put("R2", &root, 2, false)), Err(Refusal::LastRootKey("R2".into())));
+}
+
+#[test]
+fn what_came_through_a_credential_stays_private_until_its_repository_goes() {
+    let mut world = World::new();
+    world.ok(put(0, secret(NAME)));
+    world.ok(with_secret("team", "quay.io"));
+    let is_private = |world: &World, name: &str| world.tables().is_private(&self::name(name)).unwrap();
+    world.pull("team/app", Some("v1"), &image(&[1], None));
+    let link = world.link("team/base", blob(1), 100);
+    world.ok(Op::LinkBlob(link));
+    world.pull("hub/app", Some("v1"), &image(&[1], None));
+    for (name, private) in [("team/app", true), ("team/base", true), ("hub/app", false), ("team", false)] {
+        assert_eq!(is_private(&world, name), private, "{name}");
+    }
+    // Neither a longer rule, nor the end of the rule, nor another one in its place opens it.
+    world.ok(Op::CreateCacheRule(Box::new(rule("team/app"))));
+    world.ok(Op::DeleteCacheRule { prefix: prefix("team") });
+    world.ok(Op::CreateCacheRule(Box::new(rule("team"))));
+    world.pull("team/app", Some("v2"), &image(&[2], None));
+    assert!(is_private(&world, "team/app") && is_private(&world, "team/base"));
+    world.ok(Op::DeleteRepository { name: name("team/app"), force: true });
+    assert!(!is_private(&world, "team/app"));
+    world.pull("team/app", Some("v1"), &image(&[1], None));
+    assert!(!is_private(&world, "team/app"), "it came through a rule without a credential");
+}

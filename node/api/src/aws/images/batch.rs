@@ -45,9 +45,8 @@ impl Handle for BatchGetImage {
         let name = repository("repositoryName", &input.repository_name)?;
         if call.services().pull.target(&name).origin.is_some() {
             let resource = Resource::Repository(name.clone());
-            for action in ["ecr:BatchImportUpstreamImage", "ecr:CreateRepository"] {
-                call.services().access.allow(call.permit.caller(), Action(action), &resource).await?;
-            }
+            let imports = ["ecr:BatchImportUpstreamImage", "ecr:CreateRepository"].map(Action);
+            call.services().access.allow_pull(call.permit.caller(), &imports, &resource).await?;
         }
         let mut output = BatchGetImageOutput::default();
         let mut left_bytes = REPLY_BYTES;

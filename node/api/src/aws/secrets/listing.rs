@@ -20,7 +20,7 @@ impl Handle for ListSecrets {
     }
 
     async fn handle(call: Call<'_>, input: ListSecretsInput) -> Result<ListSecretsOutput, Failure> {
-        let page = Page::read::<Self>(input.next_token.as_deref(), input.max_results)?;
+        let page = Page::read::<Self>(call, input.next_token.as_deref(), input.max_results)?;
         let (filters, deleted) = (input.filters.unwrap_or_default(), input.include_planned_deletion == Some(true));
         let meets = |secret: &Secret| {
             (deleted || !secret.is_deleted()) && filters.iter().all(|filter| meets_filter(filter, secret))
@@ -33,7 +33,7 @@ impl Handle for ListSecrets {
         if let Some(after) = &page.after {
             secrets.retain(|secret| if descending { secret.name < *after } else { secret.name > *after });
         }
-        let next_token = page.cut::<Self, _>(&mut secrets, |secret| secret.name.clone());
+        let next_token = page.cut::<Self, _>(call, &mut secrets, |secret| secret.name.clone())?;
         let entry = |secret| entry(call, secret);
         Ok(ListSecretsOutput { secret_list: secrets.into_iter().map(entry).collect(), next_token })
     }

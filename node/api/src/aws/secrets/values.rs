@@ -93,7 +93,7 @@ impl Handle for ListSecretVersionIds {
     }
 
     async fn handle(call: Call<'_>, input: ListSecretVersionIdsInput) -> Result<ListSecretVersionIdsOutput, Failure> {
-        let page = Page::read::<Self>(input.next_token.as_deref(), input.max_results)?;
+        let page = Page::read::<Self>(call, input.next_token.as_deref(), input.max_results)?;
         let secret = call.services().secrets.describe(call.permit, &input.secret_id).await?;
         let arn = call.secret_arn(&secret);
         let all = input.include_deprecated == Some(true);
@@ -107,7 +107,7 @@ impl Handle for ListSecretVersionIds {
             .collect();
         versions.sort_by(|a, b| a.version_id.cmp(&b.version_id));
         versions.retain(|version| page.after.as_ref().is_none_or(|after| version.version_id > *after));
-        let next_token = page.cut::<Self, _>(&mut versions, |version| version.version_id.clone());
+        let next_token = page.cut::<Self, _>(call, &mut versions, |version| version.version_id.clone())?;
         Ok(ListSecretVersionIdsOutput { versions, next_token, arn, name: secret.name })
     }
 }
