@@ -26,6 +26,9 @@ pub enum TransferError {
     Busy,
     #[error("the node is stopping")]
     Stopping,
+    /// It passes by, and others wait for its place at the upstream.
+    #[error("the client takes blob {0} too slowly")]
+    SlowClient(Digest),
 }
 
 impl TransferError {

@@ -193,7 +193,7 @@ impl Rescue {
         let Self { core, origin } = self.clone();
         core.metrics.duplicates.inc();
         Feed::Opening(Box::pin(async move {
-            let passing = core.pass(digest, Some(len), &origin, Passing::Rescue, Box::new(|_| ())).await;
+            let passing = core.pass(digest, Some(len), &origin, Passing::Rescue, None, Box::new(|_| ())).await;
             passing.map(|(_, body)| body)
         }))
     }

@@ -9,6 +9,7 @@ use tokio::{
 pub(crate) struct Gate {
     all: Arc<Semaphore>,
     blobs: Arc<Semaphore>,
+    blobs_at_once: usize,
     wait: Duration,
     wait_blob: Duration,
 }
@@ -23,7 +24,17 @@ impl Gate {
     pub(crate) fn new(concurrency: usize, wait: Duration, wait_blob: Duration) -> Self {
         let concurrency = concurrency.clamp(1, Semaphore::MAX_PERMITS);
         let blobs = (concurrency - concurrency / 4).max(1);
-        Self { all: Arc::new(Semaphore::new(concurrency)), blobs: Arc::new(Semaphore::new(blobs)), wait, wait_blob }
+        Self {
+            all: Arc::new(Semaphore::new(concurrency)),
+            blobs: Arc::new(Semaphore::new(blobs)),
+            blobs_at_once: blobs,
+            wait,
+            wait_blob,
+        }
+    }
+
+    pub(crate) fn blobs_at_once(&self) -> usize {
+        self.blobs_at_once
     }
 
     /// `None` when it was not our turn in time. Cancel safe.

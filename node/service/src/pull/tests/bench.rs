@@ -20,7 +20,7 @@ use flotilla_registry::{
 };
 use flotilla_runtime::{Clock, Host};
 use flotilla_state::{CLUSTER_VERSION, Founding, Op, Outcome};
-use flotilla_storage::{BlobConfig, BlobStore, Keyring};
+use flotilla_storage::{BlobConfig, BlobStore, Everything, Keyring};
 use flotilla_transfer::{Blob, Origins, Transfer};
 use flotilla_upstream::{HostConfig, UpstreamConfig, Upstreams};
 use prometheus_client::registry::Registry;
@@ -112,8 +112,9 @@ impl Bench {
             max_bytes: limits.store,
             reserve: ByteLen(0),
             verify_interval: Duration::from_secs(3600),
+            reuse_after: Duration::from_secs(60),
         };
-        let blobs = BlobStore::open(host.clone(), blobs, &mut registry).await.unwrap();
+        let blobs = BlobStore::open(host.clone(), blobs, Arc::new(Everything), &mut registry).await.unwrap();
         let upstreams = UpstreamConfig {
             hosts: hosts(upstream.port),
             concurrency: limits.concurrency,
