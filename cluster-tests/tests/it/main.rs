@@ -14,6 +14,7 @@ mod t20_crash;
 mod t20_entrances;
 mod t20_life;
 mod t20_serve;
+mod t30_cache;
 mod t30_cut;
 mod t30_disk;
 mod t30_faults;

@@ -197,6 +197,9 @@ fn from_transfer(error: &TransferError) -> OciError {
         TransferError::Nowhere(_) => no_blob(),
         TransferError::Mismatch(_) => bad_gateway("mismatch"),
         TransferError::Origin(_) => bad_gateway("origin"),
+        TransferError::Lost(_) => {
+            bad_gateway("lost").hint("the cache rule that this blob came through is gone: create it again")
+        }
         TransferError::Storage(_) => internal(),
         TransferError::Upstream(error) => from_upstream(error),
         TransferError::Busy => OciError::new(
@@ -207,6 +210,8 @@ fn from_transfer(error: &TransferError) -> OciError {
         .reason("busy")
         .retry_after(Duration::from_secs(1)),
         TransferError::Stopping => unavailable("stopping", Duration::from_secs(1)),
+        // Said while the body flows: nobody reads it as a status.
+        TransferError::SlowClient(_) => unavailable("slow_client", Duration::from_secs(1)),
     }
 }
 
@@ -295,6 +300,7 @@ mod tests {
             (ServiceError::Upstream(UpstreamError::Denied { host: host.clone() }), 403, "DENIED"),
             (ServiceError::Upstream(UpstreamError::Throttled { host, retry_after: None }), 429, "TOOMANYREQUESTS"),
             (ServiceError::Transfer(TransferError::Stopping), 503, "UNAVAILABLE"),
+            (ServiceError::Transfer(TransferError::Lost(digest)), 502, "UNAVAILABLE"),
             (ServiceError::Unexpected("x"), 500, "UNKNOWN"),
         ] {
             let found = table(&error);

@@ -79,7 +79,7 @@ impl Pull {
         for _ in 0..ATTEMPTS {
             if let Some(size) = self.link(&target.repository, digest)? {
                 wanted.len = Some(size);
-                return Ok(self.transfer.open(&wanted).await?);
+                return self.open_linked(&wanted).await;
             }
             let Some(origin) = &target.origin else { break };
             if self.is_proven(target, origin, digest) {
@@ -116,7 +116,17 @@ impl Pull {
         }
         self.barrier().await?;
         wanted.len = Some(self.link(&target.repository, digest)?.ok_or(Failure::Absent)?);
-        Ok(self.transfer.open(&wanted).await?)
+        self.open_linked(&wanted).await
+    }
+
+    /// What is linked was here. That it is not now is no absence unless its own upstream says so.
+    async fn open_linked(&self, wanted: &Wanted) -> Result<Blob, Failure> {
+        match self.transfer.open(wanted).await {
+            Err(TransferError::Nowhere(digest)) if wanted.origin.is_none() => {
+                Err(Failure::Transfer(TransferError::Lost(digest)))
+            }
+            opened => Ok(opened?),
+        }
     }
 
     /// Proves that the repository's own upstream has the blob, for all who wait; asking for the blob is the proof, and

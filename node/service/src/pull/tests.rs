@@ -1,4 +1,5 @@
 mod bench;
+mod evicted;
 mod upstream;
 
 use std::time::Duration;
