@@ -300,7 +300,7 @@ mod tests {
             (ServiceError::Upstream(UpstreamError::Denied { host: host.clone() }), 403, "DENIED"),
             (ServiceError::Upstream(UpstreamError::Throttled { host, retry_after: None }), 429, "TOOMANYREQUESTS"),
             (ServiceError::Transfer(TransferError::Stopping), 503, "UNAVAILABLE"),
-            (ServiceError::Transfer(TransferError::Lost(digest)), 502, "UNAVAILABLE"),
+            (ServiceError::Transfer(TransferError::Lost(flotilla_oci::Digest::Sha256([0; 32]))), 502, "UNAVAILABLE"),
             (ServiceError::Unexpected("x"), 500, "UNKNOWN"),
         ] {
             let found = table(&error);
