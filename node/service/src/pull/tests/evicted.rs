@@ -19,9 +19,9 @@ async fn an_evicted_blob_is_known_and_fetched_again_and_never_called_absent() {
     let bytes = Bytes::from(vec![9; 70_000]);
     let digest = held(&bench, "dh/some/app", &bytes).await;
     bench.blobs.remove(&digest).await.unwrap();
-    let asked = bench.upstream.asked();
+    bench.upstream.asked();
     assert_eq!(bench.blob_len("dh/some/app", &digest).await.unwrap(), ByteLen(70_000));
-    assert_eq!(bench.upstream.asked(), asked, "the link knows how long it is");
+    assert!(bench.upstream.asked().is_empty(), "the link knows how long it is");
     bench.upstream.answer_all_with(Some(503));
     let gone = bench.blob("dh/some/app", &digest).await.err().unwrap();
     assert!(matches!(gone, ServiceError::Upstream(_)), "{gone:?}");
