@@ -62,7 +62,7 @@ fn what_is_pulled_twice_survives_a_flood_a_restart_and_all_but_its_like() {
     let path = blob_path(APP, &often);
     wait_for("a second use to count", SOON, || {
         whole(&client(&flotilla).fetch(&path, &[]), &often);
-        metric(&flotilla, "flotilla_storage_protected_bytes") == 8 * MIB
+        metric(&flotilla, "flotilla_storage_protected_bytes") == often.len()
     });
 
     // Each once; the first ones that find no room are too early, as nothing goes that has just come.
@@ -80,7 +80,7 @@ fn what_is_pulled_twice_survives_a_flood_a_restart_and_all_but_its_like() {
 
     assert!(flotilla.terminate().success());
     flotilla.start_again();
-    assert_eq!(metric(&flotilla, "flotilla_storage_protected_bytes"), 8 * MIB, "a restart knows it");
+    assert_eq!(metric(&flotilla, "flotilla_storage_protected_bytes"), often.len(), "a restart knows it");
 
     let newcomer = site.blob(371, 18 * MIB);
     let fetch = |flotilla: &Flotilla| whole(&client(flotilla).fetch(&blob_path(APP, &newcomer), &[]), &newcomer);
