@@ -19,6 +19,7 @@ mod t20_crash;
 mod t20_entrances;
 mod t20_life;
 mod t20_serve;
+mod t30_cache;
 mod t30_circles;
 mod t30_credentials;
 mod t30_cut;

@@ -13,7 +13,7 @@ use flotilla_runtime::Host;
 use flotilla_service::{ACCESS_KEY_PURPOSE, LimitsConfig, NodeIdentity, Rate, Services, ServicesConfig};
 use flotilla_state::{CLUSTER_VERSION, Founding, Op};
 use flotilla_storage::{BlobConfig, BlobStore, Keyring};
-use flotilla_transfer::{Origins, Transfer};
+use flotilla_transfer::{Origins, Refetch, Transfer};
 use flotilla_upstream::{HostConfig, UpstreamConfig, Upstreams};
 use prometheus_client::registry::Registry;
 
@@ -107,8 +107,10 @@ pub async fn assemble(
         max_bytes: storage_max,
         reserve: reserve(config, host, folder.path())?,
         verify_interval: config.storage.verify_interval(),
+        reuse_after: config.storage.reuse_after(),
     };
-    let blobs = BlobStore::open(host.clone(), blob_config, &mut registry).await?;
+    let refetch = Arc::new(Refetch::new(view.clone()));
+    let blobs = BlobStore::open(host.clone(), blob_config, refetch, &mut registry).await?;
     let origins = Arc::new(Origins::new(view.clone(), upstreams.clone(), keyring.clone()));
     let parts = flotilla_transfer::Parts {
         node: folder.record.node,

@@ -91,6 +91,9 @@ pub struct StorageConfig {
     pub reserve: Option<ByteLen>,
     /// Seconds for which a verified piece of a blob is trusted without being hashed again.
     pub verify_interval_seconds: u64,
+    /// Pulls of a blob within this many seconds count as one. A blob that is pulled again after them is not displaced by
+    /// blobs that are pulled once.
+    pub reuse_after_seconds: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -138,7 +141,7 @@ impl Default for ClusterConfig {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { max_bytes: None, reserve: None, verify_interval_seconds: 24 * 3600 }
+        Self { max_bytes: None, reserve: None, verify_interval_seconds: 24 * 3600, reuse_after_seconds: 60 }
     }
 }
 
@@ -151,6 +154,10 @@ impl Default for LogConfig {
 impl StorageConfig {
     pub fn verify_interval(&self) -> Duration {
         Duration::from_secs(self.verify_interval_seconds)
+    }
+
+    pub fn reuse_after(&self) -> Duration {
+        Duration::from_secs(self.reuse_after_seconds)
     }
 }
 

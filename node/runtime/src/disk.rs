@@ -1,10 +1,11 @@
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use flotilla_base::Timestamp;
 use rustix::io::{Errno, ReadWriteFlags};
 
 mod memory;
@@ -27,6 +28,8 @@ pub trait Disk: Send + Sync + 'static {
     /// As [`Disk::create_dir`]; what it creates is open to its owner only.
     fn create_private_dir(&self, path: &Path) -> io::Result<()>;
     fn stat(&self, path: &Path) -> io::Result<Stat>;
+    /// Sets the time of the last change of a file's bytes. Nothing makes it durable: a loss of power may undo it.
+    fn set_modified(&self, path: &Path, at: Timestamp) -> io::Result<()>;
     /// Names of the plain files in `path`, unordered.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
     /// Makes names in `path` survive loss of power.
@@ -62,6 +65,8 @@ pub struct Stat {
     pub len_bytes: u64,
     /// Permission bits.
     pub mode: u32,
+    /// When its bytes were last changed, or what [`Disk::set_modified`] set.
+    pub modified: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +124,22 @@ impl Disk for RealDisk {
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {
         let found = fs::metadata(path)?;
-        Ok(Stat { len_bytes: found.len(), mode: found.permissions().mode() & 0o7777 })
+        let modified_ms = found.mtime().saturating_mul(1000).saturating_add(found.mtime_nsec() / 1_000_000);
+        // Zero for a time before 1970, which no file of ours has.
+        let modified = Timestamp(u64::try_from(modified_ms).unwrap_or(0));
+        Ok(Stat { len_bytes: found.len(), mode: found.permissions().mode() & 0o7777, modified })
+    }
+
+    fn set_modified(&self, path: &Path, at: Timestamp) -> io::Result<()> {
+        let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
+        // Below 10⁹, whatever the time.
+        let nanos = (at.0 % 1000 * 1_000_000) as _;
+        let unchanged = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+        let times = rustix::fs::Timestamps {
+            last_access: unchanged,
+            last_modification: rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanos },
+        };
+        Ok(rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::empty())?)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
@@ -197,6 +217,19 @@ mod tests {
             io::ErrorKind::AlreadyExists,
             "a file that others opened is not reused"
         );
+    }
+
+    #[test]
+    fn the_time_of_the_last_change_can_be_set_and_writes_move_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        let file = RealDisk.create(&path).unwrap();
+        let at = Timestamp(1_700_000_000_123);
+        RealDisk.set_modified(&path, at).unwrap();
+        assert_eq!(RealDisk.stat(&path).unwrap().modified, at);
+        file.write_at(0, b"x").unwrap();
+        assert!(RealDisk.stat(&path).unwrap().modified > at);
+        assert!(RealDisk.set_modified(&dir.path().join("none"), at).is_err());
     }
 
     #[test]

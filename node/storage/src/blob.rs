@@ -3,9 +3,12 @@
 mod buffers;
 mod damage;
 mod error;
+mod evict;
+mod ghosts;
 mod lane;
 mod layout;
 mod live;
+mod marks;
 mod partial;
 mod pieces;
 mod reader;
@@ -14,8 +17,10 @@ mod seal;
 mod space;
 mod store;
 mod table;
+mod uses;
 
 pub use error::StorageError;
+pub use evict::{Everything, Evictable};
 pub use partial::PartialWriter;
 pub use reader::BlobReader;
 pub(crate) use space::StorageClass;

@@ -12,7 +12,9 @@ mod metrics;
 pub mod segment_log;
 mod sled;
 
-pub use blob::{BlobConfig, BlobReader, BlobStore, BlobUsage, Found, PartialWriter, StorageError};
+pub use blob::{
+    BlobConfig, BlobReader, BlobStore, BlobUsage, Everything, Evictable, Found, PartialWriter, StorageError,
+};
 pub use keyring::{Keyring, KeyringError, OpenError};
 pub use segment_log::{LogError, SegmentLog, SegmentLogConfig, Slot};
 pub use sled::Sled;

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use flotilla_base::Timestamp;
 use flotilla_runtime::{Disk, File, MemoryDisk, Stat, Usage};
 
 #[derive(Clone, Default)]
@@ -24,6 +25,7 @@ struct State {
     unreadable: BTreeMap<PathBuf, i32>,
     stuck: BTreeSet<PathBuf>,
     size_bytes: Option<u64>,
+    inodes: Option<u64>,
 }
 
 struct TestFile {
@@ -48,7 +50,18 @@ impl TestDisk {
         *self.state.lock().unwrap() = State::default();
     }
 
-    /// The file system is this large, and partials are all that it holds.
+    /// This many inodes are free, beside the two that each sealed blob gives back.
+    pub(crate) fn set_inodes(&self, free: u64) {
+        let held = self.sealed().len() as u64;
+        self.state.lock().unwrap().inodes = Some(free + held);
+    }
+
+    fn sealed(&self) -> Vec<PathBuf> {
+        let shards = (0..=u8::MAX).map(|shard| Path::new("/blobs/sealed").join(format!("{shard:02x}")));
+        shards.flat_map(|shard| self.memory.list(&shard).unwrap_or_default()).collect()
+    }
+
+    /// The file system is this large, and sealed blobs and partials are all that it holds.
     pub(crate) fn set_size(&self, bytes: u64) {
         self.state.lock().unwrap().size_bytes = Some(bytes);
     }
@@ -104,6 +117,10 @@ impl Disk for TestDisk {
         self.memory.stat(path)
     }
 
+    fn set_modified(&self, path: &Path, at: Timestamp) -> io::Result<()> {
+        self.memory.set_modified(path, at)
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         self.memory.list(path)
     }
@@ -116,8 +133,12 @@ impl Disk for TestDisk {
         let mut usage = self.memory.usage(path)?;
         if let Some(size_bytes) = self.state.lock().unwrap().size_bytes {
             let partials = self.memory.list(&path.join("partial")).unwrap_or_default();
-            let held: u64 = partials.iter().map(|path| self.memory.stat(path).unwrap().len_bytes).sum();
+            let data = partials.into_iter().chain(self.sealed()).filter(|path| path.extension().is_none());
+            let held: u64 = data.map(|path| self.memory.stat(&path).unwrap().len_bytes).sum();
             usage.free_bytes = size_bytes.saturating_sub(held);
+        }
+        if let Some(inodes) = self.state.lock().unwrap().inodes {
+            usage.free_inodes = inodes.saturating_sub(self.sealed().len() as u64);
         }
         Ok(usage)
     }

@@ -13,6 +13,7 @@ use crate::{
     fetch::Fetch,
     fill::{Fill, Orphans},
     metrics::{Metrics, Passing},
+    shares::{Pace, Passes, Shares},
     verified::{Verdict, Verified},
 };
 
@@ -27,6 +28,8 @@ pub(crate) struct Core {
     pub fills: SingleFlight<Digest, Arc<Fill>>,
     pub failures: Failures,
     pub orphans: Arc<Orphans>,
+    pub shares: Arc<Shares>,
+    pub passes: Passes,
     pub metrics: Metrics,
 }
 
@@ -55,7 +58,8 @@ impl Core {
         asked.inspect_err(|error| self.failures.remember(digest, origin, error))
     }
 
-    /// The whole blob from `origin`, verified on its way and not kept.
+    /// The whole blob from `origin`, verified on its way and not kept. `opened` is a body of it from there that a fill
+    /// had no room for.
     pub(crate) async fn pass(
         self: &Arc<Self>,
         digest: Digest,
@@ -63,9 +67,24 @@ impl Core {
         origin: &Origin,
         class: Class,
         reason: Passing,
+        opened: Option<Download>,
         verdict: Verdict,
     ) -> Result<(ByteLen, ByteStream), TransferError> {
-        let download = self.ask(origin, &digest, 0, class.into()).await?;
+        let (place, opened) = match self.fetch.site(origin) {
+            Some(site) => match (self.passes.try_enter(&site), opened) {
+                (Some(place), opened) => (Some(place), opened),
+                (None, opened) => {
+                    // Who waits for a place here holds none there.
+                    drop(opened);
+                    (Some(self.passes.enter(&site).await.ok_or(TransferError::Busy)?), None)
+                }
+            },
+            None => (None, opened),
+        };
+        let download = match opened {
+            Some(download) => download,
+            None => self.ask(origin, &digest, 0, class.into()).await?,
+        };
         if len.is_some_and(|len| len != download.len) {
             let error = TransferError::other_len(origin.rule.as_str());
             self.failures.remember(&digest, origin, &error);
@@ -74,14 +93,17 @@ impl Core {
         self.metrics.passing(reason);
         let (core, blamed) = (self.clone(), origin.clone());
         let verdict: Verdict = Box::new(move |end| {
-            if let Err(error) = end {
+            if let Err(TransferError::SlowClient(_)) = end {
+                core.metrics.slow_clients.inc();
+                tracing::info!(%digest, "client that took a passing blob too slowly was cut");
+            } else if let Err(error) = end {
                 tracing::warn!(%digest, error = %error, "blob cut while it passed through");
                 core.failures.remember(&digest, &blamed, error);
             }
             verdict(end);
         });
         let source = origin.rule.as_str().to_owned();
-        let body = Verified::stream(download.body, digest, download.len, source, verdict);
+        let body = Verified::stream(download.body, digest, download.len, source, place.map(Pace::new), verdict);
         Ok((download.len, body))
     }
 }

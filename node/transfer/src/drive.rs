@@ -13,6 +13,7 @@ use crate::{
     fill::{Fill, Stage, Stop},
     metrics::Passing,
     pump::Pump,
+    shares::Share,
 };
 
 /// The head of a response leaves after this long even without an upstream's, when the length is known (11).
@@ -27,7 +28,12 @@ const FLOOR_WINDOW: Duration = Duration::from_secs(5);
 const RECLAIM_AFTER: Duration = Duration::from_millis(300);
 
 /// Runs one fill to its end and tells its followers.
-pub(crate) async fn run(core: Arc<Core>, fill: Arc<Fill>, lead: Lead<flotilla_oci::Digest, Arc<Fill>>) {
+pub(crate) async fn run(
+    core: Arc<Core>,
+    fill: Arc<Fill>,
+    lead: Lead<flotilla_oci::Digest, Arc<Fill>>,
+    _share: Option<Share>,
+) {
     let _in_flight = InFlight::count(&core.metrics.in_flight);
     let (stage, result) = match Drive::new(&core, &fill).run().await {
         Ok(()) => (Stage::Sealed, "sealed"),
@@ -250,9 +256,16 @@ impl<'a> Drive<'a> {
         }
         let partial = match writer {
             Some(partial) => partial,
-            None => match self.begin(download.len).await? {
-                Some(begun) => writer.insert(begun),
-                None => return Ok(Flow::Sealed),
+            None => match self.begin(download.len).await {
+                Ok(Some(begun)) => writer.insert(begun),
+                Ok(None) => return Ok(Flow::Sealed),
+                Err(Cut::Pass(reason)) => {
+                    if let Source::Origin(origin) = source {
+                        self.fill.hand_over(origin, download);
+                    }
+                    return Err(Cut::Pass(reason));
+                }
+                Err(cut) => return Err(cut),
             },
         };
         if let Source::Origin(origin) = source {

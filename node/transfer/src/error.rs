@@ -26,6 +26,12 @@ pub enum TransferError {
     Busy,
     #[error("the node is stopping")]
     Stopping,
+    /// It was held for a repository whose upstream nobody knows any more.
+    #[error("blob {0} is not held any more, and no cache rule says where it came from")]
+    Lost(Digest),
+    /// It passes by, and others wait for its place at the upstream.
+    #[error("the client takes blob {0} too slowly")]
+    SlowClient(Digest),
 }
 
 impl TransferError {

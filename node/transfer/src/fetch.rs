@@ -3,7 +3,7 @@ use flotilla_registry::cache_rule::Origin;
 use flotilla_runtime::BoxFuture;
 use flotilla_upstream::{Download, Turn};
 
-use crate::{Origins, Proof, TransferError};
+use crate::{Origins, Proof, TransferError, shares::Site};
 
 /// What the data plane asks of an origin: the seam at which tests put a scripted one.
 pub(crate) trait Fetch: Send + Sync + 'static {
@@ -25,6 +25,9 @@ pub(crate) trait Fetch: Send + Sync + 'static {
 
     /// The origin is believed without its bytes.
     fn is_trusted(&self, origin: &Origin) -> bool;
+
+    /// Where it leads; `None` when it cannot be asked, which asking will say.
+    fn site(&self, origin: &Origin) -> Option<Site>;
 }
 
 impl Fetch for Origins {
@@ -58,5 +61,11 @@ impl Fetch for Origins {
 
     fn is_trusted(&self, origin: &Origin) -> bool {
         self.resolve(origin).is_ok_and(|resolved| resolved.trust_head)
+    }
+
+    fn site(&self, origin: &Origin) -> Option<Site> {
+        let resolved = self.resolve(origin).ok()?;
+        // The other half is for fills, whose pace no client sets.
+        Some(Site { passes: resolved.upstream.blobs_at_once() / 2, host: resolved.host })
     }
 }

@@ -7,7 +7,7 @@ use flotilla_base::ByteLen;
 use flotilla_oci::Digest;
 use flotilla_registry::cache_rule::Origin;
 use flotilla_runtime::Drain;
-use flotilla_upstream::{Class, Turn};
+use flotilla_upstream::{Class, Download, Turn};
 use tokio::sync::watch;
 
 use crate::{TransferError, failures::Failures, metrics::Passing};
@@ -31,6 +31,8 @@ pub(crate) struct Fill {
     stage: watch::Sender<Stage>,
     followers: watch::Sender<usize>,
     paused: watch::Sender<bool>,
+    /// A body that there was no room for, from its first byte on: the first follower with this origin takes it.
+    handed: Mutex<Option<(Origin, Download)>>,
     shared: Mutex<Shared>,
 }
 
@@ -79,6 +81,7 @@ impl Fill {
             stage: watch::Sender::new(Stage::Deciding),
             followers: watch::Sender::new(0),
             paused: watch::Sender::new(false),
+            handed: Mutex::default(),
             shared: Mutex::new(Shared { sources: Vec::new(), closed: false, yielded: false }),
         }
     }
@@ -232,6 +235,15 @@ impl Fill {
     pub(crate) fn end(&self, stage: Stage) {
         self.lock().closed = true;
         self.stage.send_replace(stage);
+    }
+
+    pub(crate) fn hand_over(&self, origin: &Origin, download: Download) {
+        *self.handed.lock().unwrap_or_else(PoisonError::into_inner) = Some((origin.clone(), download));
+    }
+
+    pub(crate) fn handed_over(&self, origin: Option<&Origin>) -> Option<Download> {
+        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        handed.take_if(|(of, _)| Some(&*of) == origin).map(|(_, download)| download)
     }
 
     pub(crate) fn stage(&self) -> watch::Receiver<Stage> {

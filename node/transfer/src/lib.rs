@@ -3,7 +3,8 @@
 //!
 //! Invariants: at most one fill per digest (1); nothing is published, and no last byte leaves, before the digest has
 //! matched (2); what is opened without a proof consists of its own origin's bytes (6); memory is bounded by the number
-//! of fills and readers (12); "nowhere" is said only when the asker's own origin said so (13).
+//! of fills and readers (12); "nowhere" is said only when the asker's own origin said so (13); no upstream takes the
+//! places of all.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests stand in for the world around a node"))]
 
@@ -20,6 +21,8 @@ mod metrics;
 mod origins;
 mod pump;
 mod reader;
+mod refetch;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -32,5 +35,6 @@ pub use have::{Have, LocalOnly};
 pub use lease::{AlwaysGranted, HeldBy, Lease, LeaseGuard, LeaseKey};
 pub use origins::{OriginError, Origins, Resolved};
 pub use reader::{Reader, Sealing};
+pub use refetch::Refetch;
 pub use transfer::{Blob, Delivered, Parts, Proof, Transfer, Wanted};
 pub use want::{NobodyElse, Want};

@@ -12,6 +12,7 @@ pub(crate) struct Metrics {
     pub duplicates: Counter,
     pub ungoverned: Counter,
     pub orphans_paused: Counter,
+    pub slow_clients: Counter,
     fills: Family<FillLabels, Counter>,
     passthrough: Family<ReasonLabels, Counter>,
 }
@@ -45,6 +46,7 @@ impl Metrics {
             duplicates: Counter::default(),
             ungoverned: Counter::default(),
             orphans_paused: Counter::default(),
+            slow_clients: Counter::default(),
             fills: Family::default(),
             passthrough: Family::default(),
         };
@@ -65,6 +67,11 @@ impl Metrics {
             "flotilla_passthrough",
             "Blobs passed through without being kept, by reason",
             metrics.passthrough.clone(),
+        );
+        registry.register(
+            "flotilla_passthrough_slow_clients",
+            "Clients cut because they took a passing blob too slowly while others waited for their place",
+            metrics.slow_clients.clone(),
         );
         metrics
     }

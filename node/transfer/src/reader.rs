@@ -195,7 +195,7 @@ impl Rescue {
         let Self { core, origin, class } = self.clone();
         core.metrics.duplicates.inc();
         Feed::Opening(Box::pin(async move {
-            let passing = core.pass(digest, Some(len), &origin, class, Passing::Rescue, Box::new(|_| ())).await;
+            let passing = core.pass(digest, Some(len), &origin, class, Passing::Rescue, None, Box::new(|_| ())).await;
             passing.map(|(_, body)| body)
         }))
     }

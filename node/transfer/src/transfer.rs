@@ -5,7 +5,7 @@ use flotilla_oci::Digest;
 use flotilla_registry::cache_rule::Origin;
 use flotilla_runtime::{ByteStream, Flight, Host, SingleFlight};
 use flotilla_storage::{BlobReader, BlobStore, Found};
-use flotilla_upstream::{Class, Turn};
+use flotilla_upstream::{Class, Download, Turn};
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ use crate::{
     fill::{Fill, Follow, Orphans, Stage},
     metrics::{Metrics, Passing},
     reader::Rescue,
+    shares::{Passes, Shares},
 };
 
 /// Fills that run at once. Each may hold a few pieces of memory and an open file; what is beyond is told to come again.
@@ -26,6 +27,8 @@ const FILLS_MOST: usize = 256;
 
 /// Of these, how many may run when an anonymous caller begins one: the rest is for those who sign in.
 pub(crate) const FILLS_ANONYMOUS: usize = FILLS_MOST / 4 * 3;
+/// Of these, those that wait for one upstream: the others' misses go on when it stalls.
+pub(crate) const FILLS_PER_UPSTREAM: usize = FILLS_MOST / 2;
 
 /// Fills that go on without a client (`protocols.md` §1).
 pub(crate) const ORPHANS_MOST: usize = 32;
@@ -117,7 +120,8 @@ impl Transfer {
         let metrics = Metrics::register(registry);
         let orphans = Arc::new(Orphans::new(ORPHANS_MOST, metrics.orphans_paused.clone()));
         let (fills, failures) = (SingleFlight::default(), Failures::default());
-        let core = Core { host, blobs, fetch, lease, have, want, fills, failures, orphans, metrics };
+        let (shares, passes) = (Shares::new(FILLS_PER_UPSTREAM), Passes::default());
+        let core = Core { host, blobs, fetch, lease, have, want, fills, failures, orphans, shares, passes, metrics };
         Arc::new(Self { core: Arc::new(core) })
     }
 
@@ -176,7 +180,7 @@ impl Transfer {
         let origin = wanted.origin.as_ref().ok_or(TransferError::Nowhere(wanted.digest))?;
         let trusted = self.core.fetch.is_trusted(origin);
         for _ in 0..ATTEMPTS {
-            if let Found::Sealed(_) = self.core.blobs.find(&wanted.digest).await? {
+            if let Found::Sealed(_) = self.core.blobs.look(&wanted.digest).await? {
                 return Ok(None);
             }
             let Some(joined) = self.join(wanted, (!trusted).then_some(origin), Some(turn)).await? else { continue };
@@ -206,7 +210,7 @@ impl Transfer {
     /// As [`Transfer::open`].
     pub async fn through(self: &Arc<Self>, wanted: &Wanted, done: &Delivered) -> Result<Blob, TransferError> {
         self.core.metrics.duplicates.inc();
-        self.pass(wanted, Passing::Unproven, done).await
+        self.pass(wanted, Passing::Unproven, None, done).await
     }
 
     /// Only what is here, sealed, without causing anything.
@@ -214,7 +218,7 @@ impl Transfer {
     /// # Errors
     /// [`TransferError::Storage`].
     pub async fn held(&self, digest: &Digest) -> Result<Option<BlobReader>, TransferError> {
-        match self.core.blobs.find(digest).await? {
+        match self.core.blobs.look(digest).await? {
             Found::Sealed(reader) => Ok(Some(reader)),
             Found::Partial(_) | Found::Absent => Ok(None),
         }
@@ -240,7 +244,7 @@ impl Transfer {
             // Closed when the fill's task is gone; an `Ok` would be its first publication.
             while flight.changed().await.is_ok() {}
         }
-        matches!(self.core.blobs.find(digest).await, Ok(Found::Sealed(_)))
+        matches!(self.core.blobs.look(digest).await, Ok(Found::Sealed(_)))
     }
 
     /// The origin is believed without its bytes; not so when it cannot be asked at all.
@@ -273,7 +277,13 @@ impl Transfer {
         Reader::new(reader, rescue, follow)
     }
 
-    async fn pass(&self, wanted: &Wanted, reason: Passing, done: &Delivered) -> Result<Blob, TransferError> {
+    async fn pass(
+        &self,
+        wanted: &Wanted,
+        reason: Passing,
+        opened: Option<Download>,
+        done: &Delivered,
+    ) -> Result<Blob, TransferError> {
         let origin = wanted.origin.as_ref().ok_or(TransferError::Nowhere(wanted.digest))?;
         let done = done.clone();
         let verdict = Box::new(move |end: Result<ByteLen, &TransferError>| {
@@ -281,7 +291,8 @@ impl Transfer {
                 done(len);
             }
         });
-        let (len, body) = self.core.pass(wanted.digest, wanted.len, origin, wanted.class, reason, verdict).await?;
+        let (len, body) =
+            self.core.pass(wanted.digest, wanted.len, origin, wanted.class, reason, opened, verdict).await?;
         Ok(Blob::Through { len, body })
     }
 
@@ -304,6 +315,10 @@ impl Transfer {
                 if core.fills.len() > most {
                     return Err(TransferError::Busy);
                 }
+                let share = match core.fetch.site(origin) {
+                    Some(site) => Some(core.shares.take(site.host).ok_or(TransferError::Busy)?),
+                    None => None,
+                };
                 let fill = Arc::new(Fill::new(wanted.digest, wanted.len, only.cloned()));
                 lead.publish(fill.clone());
                 let flight = lead.follow();
@@ -312,7 +327,7 @@ impl Transfer {
                 };
                 // What rises from here on finds the fill with `raise`.
                 fill.raise(turn.map_or(wanted.class, Turn::class));
-                core.host.tasks.spawn("fill", drive::run(core.clone(), fill, lead));
+                core.host.tasks.spawn("fill", drive::run(core.clone(), fill, lead, share));
                 Ok(Some(Joined { follow, led: true, flight }))
             }
             Flight::Follow(mut flight) => {
@@ -362,7 +377,12 @@ impl Transfer {
                 }
                 Found::Absent => Ok(None),
             },
-            Some(Stage::Pass(reason)) => self.pass(wanted, reason, done).await.map(Some),
+            Some(Stage::Pass(reason)) => {
+                let opened = follow.fill().handed_over(wanted.origin.as_ref());
+                // What was handed over for others must not wait with this one for its place.
+                drop(follow);
+                self.pass(wanted, reason, opened, done).await.map(Some)
+            }
             Some(Stage::Failed(Some(error))) => Err(error),
             Some(Stage::Failed(None)) => match follow.fill().failure_for(wanted.origin.as_ref()) {
                 Some(error) => Err(error),

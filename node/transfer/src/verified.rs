@@ -11,7 +11,7 @@ use flotilla_oci::{Algorithm, Digest};
 use flotilla_runtime::{ByteStream, StreamError};
 use futures_core::Stream;
 
-use crate::TransferError;
+use crate::{TransferError, shares::Pace};
 
 /// The last bytes that a client gets only when the whole has matched: enough that no client takes the rest for all.
 const HELD_BACK: ByteLen = ByteLen::mib(1);
@@ -28,6 +28,8 @@ pub(crate) struct Verified {
     len: u64,
     seen: u64,
     held: VecDeque<Bytes>,
+    /// And the place that the body takes.
+    pace: Option<Pace>,
     verdict: Option<Verdict>,
 }
 
@@ -37,6 +39,7 @@ impl Verified {
         digest: Digest,
         len: ByteLen,
         source: String,
+        pace: Option<Pace>,
         verdict: Verdict,
     ) -> ByteStream {
         let algorithm = match digest.algorithm() {
@@ -51,6 +54,7 @@ impl Verified {
             len: len.0,
             seen: 0,
             held: VecDeque::new(),
+            pace,
             verdict: Some(verdict),
         })
     }
@@ -83,8 +87,16 @@ impl Verified {
         }
     }
 
+    fn hand(&mut self, piece: Bytes) -> Poll<Option<Result<Bytes, StreamError>>> {
+        if let Some(pace) = &mut self.pace {
+            pace.hands(piece.len());
+        }
+        Poll::Ready(Some(Ok(piece)))
+    }
+
     fn cut(&mut self, error: TransferError) -> Poll<Option<Result<Bytes, StreamError>>> {
         self.hasher = None;
+        self.pace = None;
         self.held.clear();
         self.body = ByteStream::empty();
         if let Some(verdict) = self.verdict.take() {
@@ -99,6 +111,9 @@ impl Stream for Verified {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
+        if this.pace.as_mut().is_some_and(Pace::is_too_slow) {
+            return this.cut(TransferError::SlowClient(this.digest));
+        }
         while this.hasher.is_some() {
             let taken = match std::task::ready!(this.body.poll_chunk(cx)) {
                 Some(Ok(piece)) => this.take(piece),
@@ -115,10 +130,13 @@ impl Stream for Verified {
             };
             match taken {
                 Ok(leaves) if leaves.is_empty() => {}
-                Ok(leaves) => return Poll::Ready(Some(Ok(leaves))),
+                Ok(leaves) => return this.hand(leaves),
                 Err(error) => return this.cut(error),
             }
         }
-        Poll::Ready(this.held.pop_front().map(Ok))
+        match this.held.pop_front() {
+            Some(piece) => this.hand(piece),
+            None => Poll::Ready(None),
+        }
     }
 }

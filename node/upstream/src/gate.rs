@@ -14,6 +14,7 @@ pub(crate) struct Gate {
     whole: Lane,
     anonymous: Lane,
     revalidation: Lane,
+    blobs_at_once: usize,
     wait: Duration,
     wait_blob: Duration,
 }
@@ -35,9 +36,14 @@ enum What {
 
 impl Lane {
     fn new(places: usize) -> Self {
+        let all = Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)));
+        Self { all, blobs: Arc::new(Semaphore::new(Self::blobs(places))) }
+    }
+
+    /// Of so many places, those that blobs may take.
+    fn blobs(places: usize) -> usize {
         let places = places.clamp(1, Semaphore::MAX_PERMITS);
-        let blobs = (places - places / 4).max(1);
-        Self { all: Arc::new(Semaphore::new(places)), blobs: Arc::new(Semaphore::new(blobs)) }
+        (places - places / 4).max(1)
     }
 
     async fn enter(&self, what: What, held: &mut Vec<OwnedSemaphorePermit>) -> Option<()> {
@@ -56,9 +62,14 @@ impl Gate {
             // With a single place there is nothing to keep from anybody.
             anonymous: Lane::new(concurrency / 2),
             revalidation: Lane::new(concurrency / 2),
+            blobs_at_once: Lane::blobs(concurrency),
             wait,
             wait_blob,
         }
+    }
+
+    pub(crate) fn blobs_at_once(&self) -> usize {
+        self.blobs_at_once
     }
 
     /// `None` when it was not our turn in time. Cancel safe.

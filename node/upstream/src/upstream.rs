@@ -195,6 +195,11 @@ impl Upstream {
         }
     }
 
+    /// Bodies of blobs that may be under way at once, of all accounts together.
+    pub fn blobs_at_once(&self) -> usize {
+        self.session.site.gate.blobs_at_once()
+    }
+
     /// Asks whether this is a registry, and whether it accepts us; with new tokens, never with held ones.
     ///
     /// # Errors

@@ -233,6 +233,9 @@ fn from_transfer(error: &TransferError) -> OciError {
         TransferError::Nowhere(_) => no_blob(),
         TransferError::Mismatch(_) => bad_gateway("mismatch"),
         TransferError::Origin(_) => bad_gateway("origin"),
+        TransferError::Lost(_) => {
+            bad_gateway("lost").hint("the cache rule that this blob came through is gone: create it again")
+        }
         TransferError::Storage(_) => internal(),
         TransferError::Upstream(error) => from_upstream(error),
         TransferError::Busy => OciError::new(
@@ -243,6 +246,8 @@ fn from_transfer(error: &TransferError) -> OciError {
         .reason("busy")
         .retry_after(Duration::from_secs(1)),
         TransferError::Stopping => unavailable("stopping", Duration::from_secs(1)),
+        // Said while the body flows: nobody reads it as a status.
+        TransferError::SlowClient(_) => unavailable("slow_client", Duration::from_secs(1)),
     }
 }
 
@@ -371,6 +376,7 @@ mod tests {
             ),
             (ServiceError::Limited { what: Limit::Misses, retry_after: Duration::ZERO }, 429, "TOOMANYREQUESTS"),
             (ServiceError::Transfer(TransferError::Stopping), 503, "UNAVAILABLE"),
+            (ServiceError::Transfer(TransferError::Lost(flotilla_oci::Digest::Sha256([0; 32]))), 502, "UNAVAILABLE"),
             (ServiceError::Unexpected("x"), 500, "UNKNOWN"),
         ] {
             let found = table(&error);

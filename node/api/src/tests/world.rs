@@ -11,7 +11,7 @@ use flotilla_registry::{
 use flotilla_runtime::Host;
 use flotilla_service::{ACCESS_KEY_PURPOSE, AccessConfig, Anonymous, NodeIdentity, Services, ServicesConfig};
 use flotilla_state::{CLUSTER_VERSION, Founding};
-use flotilla_storage::{BlobConfig, BlobStore, Keyring};
+use flotilla_storage::{BlobConfig, BlobStore, Everything, Keyring};
 use flotilla_transfer::{Origins, Transfer};
 use flotilla_upstream::{HostConfig, UpstreamConfig, Upstreams};
 use http::Request;
@@ -81,8 +81,9 @@ impl World {
             max_bytes: ByteLen::gib(1),
             reserve: ByteLen(0),
             verify_interval: Duration::from_secs(3600),
+            reuse_after: Duration::from_secs(60),
         };
-        let blobs = BlobStore::open(host.clone(), blobs, &mut registry).await.unwrap();
+        let blobs = BlobStore::open(host.clone(), blobs, Arc::new(Everything), &mut registry).await.unwrap();
         let base_url = Some(format!("http://127.0.0.1:{}", upstream.port).parse().unwrap());
         let hosts = BTreeMap::from([(UPSTREAM.to_owned(), HostConfig { base_url, ..HostConfig::default() })]);
         // Short, for the tests in which upstream fails.

@@ -10,6 +10,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use flotilla_base::Timestamp;
+
 use super::{Disk, File, Stat, Usage};
 use crate::Entropy;
 
@@ -69,6 +71,8 @@ struct Inode {
     durable: Vec<u8>,
     pending: Vec<Write>,
     mode: u32,
+    /// Survives a cut: nothing may rest on it either way.
+    modified: Timestamp,
 }
 
 #[derive(Clone)]
@@ -143,7 +147,8 @@ impl MemoryDisk {
                     }
                 }
             }
-            files.push(Inode { durable: data.clone(), data, pending: Vec::new(), mode: file.mode });
+            let Inode { mode, modified, .. } = *file;
+            files.push(Inode { durable: data.clone(), data, pending: Vec::new(), mode, modified });
         }
         Self(Arc::new(Mutex::new(State {
             dirs: state.dirs.clone(),
@@ -286,10 +291,18 @@ impl Disk for MemoryDisk {
     fn stat(&self, path: &Path) -> io::Result<Stat> {
         let state = self.lock();
         if state.dirs.contains(path) {
-            return Ok(Stat { len_bytes: 0, mode: 0o700 });
+            return Ok(Stat { len_bytes: 0, mode: 0o700, modified: Timestamp::default() });
         }
         let file = &state.files[state.named(path)?];
-        Ok(Stat { len_bytes: file.data.len() as u64, mode: file.mode })
+        Ok(Stat { len_bytes: file.data.len() as u64, mode: file.mode, modified: file.modified })
+    }
+
+    fn set_modified(&self, path: &Path, at: Timestamp) -> io::Result<()> {
+        let mut state = self.lock();
+        state.step()?;
+        let inode = state.named(path)?;
+        state.files[inode].modified = at;
+        Ok(())
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {

@@ -89,7 +89,7 @@ impl Pull {
         for _ in 0..ATTEMPTS {
             if let Some(size) = self.link(&target.repository, digest)? {
                 wanted.len = Some(size);
-                return self.open(caller, &wanted).await;
+                return self.open_linked(caller, &wanted).await;
             }
             let Some(origin) = &target.origin else { break };
             if self.is_proven(target, origin, digest) {
@@ -143,7 +143,17 @@ impl Pull {
         }
         self.barrier().await?;
         wanted.len = Some(self.link(&target.repository, digest)?.ok_or(Failure::Absent)?);
-        Ok(self.transfer.open(&wanted).await?)
+        self.open_linked(caller, &wanted).await
+    }
+
+    /// What is linked was here. That it is not now is no absence unless its own upstream says so.
+    async fn open_linked(&self, caller: &Caller, wanted: &Wanted) -> Result<Blob, Failure> {
+        match self.open(caller, wanted).await {
+            Err(Failure::Absent) if wanted.origin.is_none() => {
+                Err(Failure::Transfer(TransferError::Lost(wanted.digest)))
+            }
+            opened => opened,
+        }
     }
 
     /// What is linked or proven. Who has an upstream asked for it pays, and nobody else.

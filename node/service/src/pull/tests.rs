@@ -1,4 +1,5 @@
 mod bench;
+mod evicted;
 mod limits;
 mod upstream;
 

@@ -91,6 +91,7 @@ impl Inner {
             return Err(io_error("set aside", &from.data)(error));
         }
         self.table().bad.remove(digest);
+        self.uses().remove(digest);
         self.metrics.quarantined.inc();
         tracing::warn!(%digest, cause, "damaged blob quarantined");
         let shard = self.layout.shard(digest);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use flotilla_oci::{Algorithm, Digest};
-use flotilla_runtime::Disk;
+use flotilla_runtime::{Disk, Stat};
 
 use super::StorageError;
 
@@ -111,18 +111,26 @@ impl Layout {
     }
 
     /// Makes the folders, counts what is there, and removes what a crash left without use: an outboard without its
-    /// blob, half of a partial, a temporary file. One folder's names are in memory at a time.
-    pub(super) fn open(&self, disk: &dyn Disk) -> Result<Inventory, StorageError> {
+    /// blob, half of a partial, a temporary file. One folder's names are in memory at a time; `sealed` is told of each
+    /// blob.
+    pub(super) fn open(
+        &self,
+        disk: &dyn Disk,
+        mut sealed: impl FnMut(Digest, Stat),
+    ) -> Result<Inventory, StorageError> {
         let mut inventory = Inventory::default();
-        let len = |path: &Path| disk.stat(path).map(|stat| stat.len_bytes).map_err(io_error("examine", path));
+        let stat = |path: &Path| disk.stat(path).map_err(io_error("examine", path));
+        let len = |path: &Path| stat(path).map(|stat| stat.len_bytes);
         // The folders of `sealed` come with their first blob: 256 of them, each synced, would slow a first start.
         for folder in [self.dir.join("sealed"), self.partials(), self.quarantine()] {
             disk.create_dir(&folder).map_err(io_error("create", &folder))?;
         }
         for folder in self.shards() {
-            for (_, path) in self.whole_blobs(disk, &folder, false)? {
+            for (digest, path) in self.whole_blobs(disk, &folder, false)? {
+                let found = stat(&path)?;
                 inventory.blobs += 1;
-                inventory.sealed_bytes += len(&path)?;
+                inventory.sealed_bytes += found.len_bytes;
+                sealed(digest, found);
             }
         }
         for (digest, path) in self.whole_blobs(disk, &self.partials(), true)? {

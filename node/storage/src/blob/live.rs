@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 use flotilla_oci::Digest;
@@ -36,6 +36,8 @@ pub(super) struct Blob {
     pins: AtomicUsize,
     /// When it was last looked up, in lookups.
     pub(super) touched: AtomicU64,
+    /// When its last use was counted, as [`super::uses::Uses`] knows it: a look that spares the lock. 0 until known.
+    pub(super) used_s: AtomicU32,
 }
 
 impl Blob {
@@ -55,8 +57,8 @@ impl Blob {
         pieces: OnceLock<Pieces>,
         tenure: Option<watch::Receiver<()>>,
     ) -> Self {
-        let (pins, touched) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Self { digest, len, file, phase: watch::Sender::new(phase), pieces, tenure, pins, touched }
+        let (pins, touched, used_s) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU32::new(0));
+        Self { digest, len, file, phase: watch::Sender::new(phase), pieces, tenure, pins, touched, used_s }
     }
 
     pub(super) fn is_pinned(&self) -> bool {

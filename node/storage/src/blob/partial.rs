@@ -41,6 +41,8 @@ pub(super) struct Tenure {
     pub(super) blob: Arc<Blob>,
     pub(super) paths: Paths,
     pub(super) journal: Arc<dyn File>,
+    /// The blob was asked for before its fill began.
+    pub(super) comes_back: bool,
     /// Held while a sync runs; what an early one failed with. The kernel reports a failure once.
     sync: Mutex<Option<StorageError>>,
     syncing: AtomicBool,
@@ -144,10 +146,11 @@ impl Tenure {
         blob: Arc<Blob>,
         paths: Paths,
         journal: Arc<dyn File>,
+        comes_back: bool,
         ended: watch::Sender<()>,
     ) -> Self {
-        let account = Mutex::default();
-        Self { inner, blob, paths, journal, sync: Mutex::default(), syncing: false.into(), account, _ended: ended }
+        let (sync, syncing, account) = (Mutex::default(), false.into(), Mutex::default());
+        Self { inner, blob, paths, journal, comes_back, sync, syncing, account, _ended: ended }
     }
 
     pub(super) fn account(&self) -> MutexGuard<'_, Account> {

@@ -94,7 +94,7 @@ impl BlobReader {
         Self::new(self.inner.clone(), self.pin.clone())
     }
 
-    fn blob(&self) -> &Arc<Blob> {
+    pub(super) fn blob(&self) -> &Arc<Blob> {
         self.pin.blob()
     }
 

@@ -48,6 +48,7 @@ impl Tenure {
             space.sealed_bytes = space.sealed_bytes.saturating_add(self.blob.len);
             space.blobs += 1;
         }
+        self.inner.note_sealed(&self.blob, self.comes_back);
         self.blob.phase.send_replace(Phase::Sealed);
         self.inner.refresh_free();
         Ok(BlobReader::new(self.inner.clone(), Pin::new(&self.blob)))

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use flotilla_oci::Digest;
 use flotilla_runtime::Usage;
 
-use super::{BlobConfig, layout::Inventory};
+use super::{BlobConfig, layout::Inventory, uses::Need};
 use crate::metrics::Metrics;
 
 /// Files that must remain creatable on the file system: the store is not its only user.
 const RESERVED_INODES: u64 = 1_024;
+/// Data and its pieces.
+const INODES_OF_BLOB: u64 = 2;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum StorageClass {
@@ -57,19 +59,19 @@ impl Space {
 
     /// Whether a partial of `len` bytes fits, of which `held` are there already.
     pub(super) fn fits(&self, config: &BlobConfig, usage: Usage, len: u64, held: u64) -> bool {
-        self.fits_beside(self.used_bytes(), config, usage, len, held)
+        self.lacks_beside(self.used_bytes(), config, usage, len, held).is_none()
     }
 
-    /// As [`Space::fits`], for `digest` and when no other partial without a writer were there.
-    pub(super) fn fits_without_idle(&self, config: &BlobConfig, usage: Usage, digest: &Digest, len: u64) -> bool {
+    /// What sealed blobs would have to give for a partial of `digest`, when no other partial without a writer were
+    /// there.
+    pub(super) fn lacks_without_idle(&self, config: &BlobConfig, usage: Usage, digest: &Digest, len: u64) -> Need {
         let (mut held, mut freed_bytes, mut freed_inodes) = (0, 0u64, 0u64);
         for (idle, bytes) in &self.idle {
             if idle == digest {
                 held = *bytes;
             } else {
                 freed_bytes = freed_bytes.saturating_add(*bytes);
-                // Data and journal.
-                freed_inodes += 2;
+                freed_inodes += INODES_OF_BLOB;
             }
         }
         let usage = Usage {
@@ -77,13 +79,16 @@ impl Space {
             free_inodes: usage.free_inodes.saturating_add(freed_inodes),
             ..usage
         };
-        self.fits_beside(self.used_bytes().saturating_sub(freed_bytes), config, usage, len, held)
+        self.lacks_beside(self.used_bytes().saturating_sub(freed_bytes), config, usage, len, held)
     }
 
-    fn fits_beside(&self, used_bytes: u64, config: &BlobConfig, usage: Usage, len: u64, held: u64) -> bool {
+    fn lacks_beside(&self, used_bytes: u64, config: &BlobConfig, usage: Usage, len: u64, held: u64) -> Need {
         let used = used_bytes.saturating_sub(held).saturating_add(len);
         let wanted = self.unwritten_bytes.saturating_add(len.saturating_sub(held)).saturating_add(config.reserve.0);
-        used <= config.max_bytes.0 && wanted <= usage.free_bytes && usage.free_inodes >= RESERVED_INODES
+        let over_budget = used.saturating_sub(config.max_bytes.0);
+        let over_disk = wanted.saturating_sub(usage.free_bytes);
+        let inodes = RESERVED_INODES.saturating_sub(usage.free_inodes);
+        Need { bytes: over_budget.max(over_disk), blobs: inodes.div_ceil(INODES_OF_BLOB) }
     }
 
     pub(super) fn report(&self, metrics: &Metrics) {

@@ -22,7 +22,8 @@
 //!
 //! Locks, all of them short or held in the blocking pool only: a *stripe* of the digest orders what changes its files
 //! (load, begin, rename, quarantine, remove); inside it the *table*; inside that nothing. A find that hits the table
-//! takes no stripe. Writers' long work (re-hashing a prefix) runs outside of both, under their tenure.
+//! takes no stripe. Writers' long work (re-hashing a prefix) runs outside of both, under their tenure. Making room is
+//! done by one at a time, outside of all stripes; what `space` and `uses` lock is one change each, inside anything.
 
 use std::{
     path::PathBuf,
@@ -32,7 +33,7 @@ use std::{
 
 use flotilla_base::ByteLen;
 use flotilla_oci::Digest;
-use flotilla_runtime::{Host, Usage};
+use flotilla_runtime::Host;
 use prometheus_client::registry::Registry;
 use tokio::{sync::watch, time::Instant};
 
@@ -40,13 +41,16 @@ use super::{
     BlobReader, PartialWriter, StorageError,
     buffers::Buffers,
     error::is_damage,
+    evict::{Evictable, Evicted},
     layout::{self, Layout, io_error},
     live::{Blob, Phase, Pin},
+    marks::{self, Marks},
     partial::Tenure,
     pieces::{self, Pieces},
     resume,
     space::Space,
     table::Table,
+    uses::Uses,
 };
 use crate::metrics::Metrics;
 
@@ -66,6 +70,8 @@ pub struct BlobConfig {
     pub reserve: ByteLen,
     /// How long a verified piece is trusted without being hashed again.
     pub verify_interval: Duration,
+    /// Uses of a blob within this time are one.
+    pub reuse_after: Duration,
 }
 
 /// What this node's disk says about a blob.
@@ -95,13 +101,19 @@ pub struct BlobStore(Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) host: Host,
-    config: BlobConfig,
+    pub(super) config: BlobConfig,
     pub(super) layout: Layout,
     pub(super) metrics: Metrics,
     pub(super) buffers: Buffers,
     table: Mutex<Table>,
     stripes: [Mutex<()>; STRIPES],
     space: Mutex<Space>,
+    uses: Mutex<Uses>,
+    marks: Mutex<Marks>,
+    pub(super) evictable: Arc<dyn Evictable>,
+    making_room: Mutex<()>,
+    looked_at_kept: Mutex<Instant>,
+    evicted: Mutex<Evicted>,
     warned: Mutex<Option<Instant>>,
     started: Instant,
 }
@@ -110,23 +122,45 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
+}
+
 impl BlobStore {
     /// Makes the folders, sums what is there, removes what a crash left without use. Partials stay for resuming.
+    /// `evictable` is asked before a blob goes to make room for another.
     ///
     /// # Errors
     /// Those of the disk.
-    pub async fn open(host: Host, config: BlobConfig, registry: &mut Registry) -> Result<Self, StorageError> {
+    pub async fn open(
+        host: Host,
+        config: BlobConfig,
+        evictable: Arc<dyn Evictable>,
+        registry: &mut Registry,
+    ) -> Result<Self, StorageError> {
         let metrics = Metrics::register(registry);
         let blocking = host.blocking;
-        let inner = blocking.run(move || Inner::open(host, config, metrics)).await?;
+        let inner = blocking.run(move || Inner::open(host, config, evictable, metrics)).await?;
         Ok(Self(Arc::new(inner)))
     }
 
-    /// What there is of `digest`, pinned.
+    /// What there is of `digest`, pinned, for somebody who will read it: a sealed blob counts as used.
     ///
     /// # Errors
     /// Those of the disk; a blob that is not there is [`Found::Absent`].
     pub async fn find(&self, digest: &Digest) -> Result<Found, StorageError> {
+        let found = self.look(digest).await?;
+        if let Found::Sealed(reader) = &found {
+            self.0.note_use(reader.blob());
+        }
+        Ok(found)
+    }
+
+    /// As [`BlobStore::find`], for somebody who only wants to know: nothing is counted.
+    ///
+    /// # Errors
+    /// As [`BlobStore::find`].
+    pub async fn look(&self, digest: &Digest) -> Result<Found, StorageError> {
         if let Some(found) = self.0.lookup(digest) {
             return Ok(found);
         }
@@ -134,7 +168,8 @@ impl BlobStore {
         self.0.host.blocking.run(move || inner.load(&digest)).await
     }
 
-    /// Starts a partial of `len` bytes, or takes up what an earlier one left, hashed again (about 1 GB/s).
+    /// Starts a partial of `len` bytes, or takes up what an earlier one left, hashed again (about 1 GB/s). When there is
+    /// no room, cached blobs go that were used less than this one is asked for (see `uses`).
     ///
     /// # Errors
     /// [`StorageError::Full`], [`StorageError::Busy`], [`StorageError::Sealed`], and those of the disk.
@@ -172,9 +207,22 @@ impl BlobStore {
 }
 
 impl Inner {
-    fn open(host: Host, config: BlobConfig, metrics: Metrics) -> Result<Self, StorageError> {
+    fn open(
+        host: Host,
+        config: BlobConfig,
+        evictable: Arc<dyn Evictable>,
+        metrics: Metrics,
+    ) -> Result<Self, StorageError> {
         let layout = Layout::new(config.dir.clone());
-        let space = Space::new(layout.open(&*host.disk)?);
+        let now = host.clock.now();
+        let mut uses = Uses::new(seconds(config.reuse_after));
+        let mut found = Vec::new();
+        let space = Space::new(layout.open(&*host.disk, |digest, stat| {
+            let (twice, used_s) = marks::read(stat, now);
+            found.push((digest, stat.len_bytes, twice, used_s));
+        })?);
+        uses.load(found);
+        metrics.set_protected(uses.protected_bytes());
         let inner = Self {
             host,
             config,
@@ -184,6 +232,12 @@ impl Inner {
             table: Mutex::default(),
             stripes: std::array::from_fn(|_| Mutex::default()),
             space: Mutex::new(space),
+            uses: Mutex::new(uses),
+            marks: Mutex::default(),
+            evictable,
+            making_room: Mutex::default(),
+            looked_at_kept: Mutex::new(Instant::now()),
+            evicted: Mutex::default(),
             warned: Mutex::default(),
             started: Instant::now(),
         };
@@ -199,6 +253,26 @@ impl Inner {
         lock(&self.space)
     }
 
+    pub(super) fn uses(&self) -> MutexGuard<'_, Uses> {
+        lock(&self.uses)
+    }
+
+    pub(super) fn marks(&self) -> MutexGuard<'_, Marks> {
+        lock(&self.marks)
+    }
+
+    pub(super) fn making_room(&self) -> MutexGuard<'_, ()> {
+        lock(&self.making_room)
+    }
+
+    pub(super) fn looked_at_kept(&self) -> MutexGuard<'_, Instant> {
+        lock(&self.looked_at_kept)
+    }
+
+    pub(super) fn evicted(&self) -> MutexGuard<'_, Evicted> {
+        lock(&self.evicted)
+    }
+
     pub(super) fn stripe(&self, digest: &Digest) -> MutexGuard<'_, ()> {
         let byte = digest.hash().first().copied().unwrap_or_default();
         lock(&self.stripes[usize::from(byte) % STRIPES])
@@ -206,11 +280,15 @@ impl Inner {
 
     /// Seconds since the store was opened, from 1 on.
     pub(super) fn now_s(&self) -> u32 {
-        u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX).saturating_add(1)
+        seconds(self.started.elapsed()).saturating_add(1)
     }
 
     pub(super) fn verify_interval_s(&self) -> u32 {
-        u32::try_from(self.config.verify_interval.as_secs()).unwrap_or(u32::MAX).max(1)
+        seconds(self.config.verify_interval).max(1)
+    }
+
+    pub(super) fn window_s(&self) -> u32 {
+        seconds(self.config.reuse_after)
     }
 
     /// Asks the file system, and tells the metrics.
@@ -289,18 +367,15 @@ impl Inner {
     }
 
     fn begin(self: &Arc<Self>, digest: Digest, len: u64) -> Result<PartialWriter, StorageError> {
-        let disk = &*self.host.disk;
-        let usage = self.make_room(&digest, len)?;
+        {
+            let _stripe = self.stripe(&digest);
+            self.wanting(&digest)?;
+        }
+        let comes_back = self.uses().comes_back(&digest, self.uses_now_s());
+        let room = self.make_room(&digest, len, comes_back)?;
+        let usage = room.usage;
         let stripe = self.stripe(&digest);
-        match self.table().get(&digest) {
-            Some(blob) if blob.is_sealed() => return Err(StorageError::Sealed { digest }),
-            Some(blob) if blob.tenure.is_some() => return Err(StorageError::Busy { digest }),
-            _ => {}
-        }
-        self.set_aside_known(&digest)?;
-        if disk.stat(&self.layout.sealed(&digest).data).is_ok() {
-            return Err(StorageError::Sealed { digest });
-        }
+        self.wanting(&digest)?;
         let paths = self.layout.partial(&digest);
         let former = {
             let mut space = self.space();
@@ -308,13 +383,14 @@ impl Inner {
             let held = space.idle.get(&digest).copied();
             if !space.fits(&self.config, usage, len, held.unwrap_or(0)) {
                 drop(space);
-                self.warn_full();
+                self.turn_away(&digest, len, room.refused);
                 return Err(StorageError::Full { digest });
             }
             space.promised_bytes = space.promised_bytes.saturating_add(len);
             space.unwritten_bytes = space.unwritten_bytes.saturating_add(len);
             space.idle.remove(&digest)
         };
+        drop(room);
         let opened = self.open_partial(&paths, former.is_some());
         let (data, journal, content) = match opened {
             Ok(opened) => opened,
@@ -340,7 +416,7 @@ impl Inner {
         let (ended, tenure_end) = watch::channel(());
         let blob = Arc::new(Blob::growing(digest, len, data, tenure_end));
         self.table().insert(blob.clone());
-        let tenure = Arc::new(Tenure::new(self.clone(), blob.clone(), paths, journal, ended));
+        let tenure = Arc::new(Tenure::new(self.clone(), blob.clone(), paths, journal, comes_back, ended));
         drop(stripe);
         // From here on the tenure settles the account, whatever happens.
         let prefix = resume::take_up(&*blob.file, &*tenure.journal, &tenure.paths, &digest, len, &content);
@@ -371,39 +447,33 @@ impl Inner {
         Ok((data, journal, Vec::new()))
     }
 
-    /// Deletes partials without a writer one by one, until a new one fits beside the rest; none when it would not fit
-    /// without any. The file system as it is then.
-    fn make_room(&self, digest: &Digest, len: u64) -> Result<Usage, StorageError> {
-        let dir = self.layout.dir();
-        let measure = || self.host.disk.usage(dir).map_err(io_error("measure", dir));
-        let fits = |space: &Space, usage| {
-            let held = space.idle.get(digest).copied().unwrap_or(0);
-            space.fits(&self.config, usage, len, held)
-        };
-        let mut usage = measure()?;
-        let others: Vec<Digest> = {
-            let space = self.space();
-            if fits(&space, usage) || !space.fits_without_idle(&self.config, usage, digest, len) {
-                return Ok(usage);
-            }
-            space.idle.keys().filter(|other| *other != digest).copied().collect()
-        };
-        for other in others {
-            let _stripe = self.stripe(&other);
-            let Some(held) = self.space().idle.remove(&other) else { continue };
-            let paths = self.layout.partial(&other);
-            let removed = layout::remove(&*self.host.disk, &paths.data)
-                .and_then(|_| layout::remove(&*self.host.disk, &paths.pieces));
-            if let Err(error) = removed {
-                self.space().idle.insert(other, held);
-                return Err(error);
-            }
-            usage = measure()?;
-            if fits(&self.space(), usage) {
-                break;
-            }
+    /// Under the stripe.
+    ///
+    /// # Errors
+    /// It is sealed, or somebody writes it.
+    fn wanting(&self, digest: &Digest) -> Result<(), StorageError> {
+        let digest = *digest;
+        match self.table().get(&digest) {
+            Some(blob) if blob.is_sealed() => return Err(StorageError::Sealed { digest }),
+            Some(blob) if blob.tenure.is_some() => return Err(StorageError::Busy { digest }),
+            _ => {}
         }
-        Ok(usage)
+        self.set_aside_known(&digest)?;
+        match self.host.disk.stat(&self.layout.sealed(&digest).data) {
+            Ok(_) => Err(StorageError::Sealed { digest }),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn turn_away(&self, digest: &Digest, len: u64, refused: bool) {
+        if len <= self.config.max_bytes.0 {
+            self.uses().turned_away(digest, self.uses_now_s());
+        }
+        if refused {
+            self.metrics.admission_refused.inc();
+        } else {
+            self.warn_full();
+        }
     }
 
     /// Deletes a partial that nobody will take up.
@@ -428,9 +498,25 @@ impl Inner {
             }
             table.remove(digest);
         }
+        if self.unlink(digest)?.is_none() {
+            return Ok(());
+        }
+        self.uses().remove(digest);
+        let shard = self.layout.shard(digest);
+        self.host.disk.sync_dir(&shard).map_err(io_error("sync", &shard))?;
+        self.refresh_free();
+        Ok(())
+    }
+
+    /// Removes the files of a sealed blob, data first; its length, or `None` when it was not there. Under the stripe,
+    /// and when the table does not have it.
+    ///
+    /// # Errors
+    /// Those of the disk; the blob may be gone, and its outboard there.
+    pub(super) fn unlink(&self, digest: &Digest) -> Result<Option<u64>, StorageError> {
         let disk = &*self.host.disk;
         let paths = self.layout.sealed(digest);
-        let Ok(stat) = disk.stat(&paths.data) else { return Ok(()) };
+        let Ok(stat) = disk.stat(&paths.data) else { return Ok(None) };
         layout::remove(disk, &paths.data)?;
         self.table().bad.remove(digest);
         {
@@ -439,10 +525,7 @@ impl Inner {
             space.blobs = space.blobs.saturating_sub(1);
         }
         layout::remove(disk, &paths.pieces)?;
-        let shard = self.layout.shard(digest);
-        disk.sync_dir(&shard).map_err(io_error("sync", &shard))?;
-        self.refresh_free();
-        Ok(())
+        Ok(Some(stat.len_bytes))
     }
 
     /// The end of a writer's tenure: the entry goes, unless it is a sealed blob by now.

@@ -1,7 +1,7 @@
 //! The blobs that are open: those that grow, those that are read, and the ones asked for last.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -43,6 +43,11 @@ impl Table {
 
     pub(super) fn remove(&mut self, digest: &Digest) {
         self.live.remove(digest);
+    }
+
+    /// Blobs that somebody reads or writes.
+    pub(super) fn busy(&self) -> HashSet<Digest> {
+        self.live.values().filter(|blob| blob.is_pinned() || !blob.is_sealed()).map(|blob| blob.digest).collect()
     }
 
     /// Removes `blob` unless another took its place; whether it was there.

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::{pieces::PIECE_BYTES, *};
 
+mod room;
 mod trouble;
 
 const P: usize = PIECE_BYTES as usize;
@@ -34,11 +35,12 @@ fn config() -> BlobConfig {
         max_bytes: ByteLen::mib(100),
         reserve: ByteLen::mib(1),
         verify_interval: Duration::from_secs(3600),
+        reuse_after: Duration::from_secs(60),
     }
 }
 
 async fn open(disk: &(impl Disk + Clone)) -> BlobStore {
-    BlobStore::open(host(disk), config(), &mut Registry::default()).await.unwrap()
+    BlobStore::open(host(disk), config(), Arc::new(Everything), &mut Registry::default()).await.unwrap()
 }
 
 async fn fill(store: &BlobStore, bytes: &Bytes) -> Result<BlobReader, StorageError> {
@@ -188,7 +190,7 @@ async fn a_bad_piece_is_never_sent_and_the_blob_is_fetched_again() {
     let path = Path::new(DIR).join("sealed").join(&digest.hex()[..2]).join(format!("sha256-{}", digest.hex()));
     disk.corrupt(&path, P + 12);
     let mut registry = Registry::default();
-    let store = BlobStore::open(host(&disk), config(), &mut registry).await.unwrap();
+    let store = BlobStore::open(host(&disk), config(), Arc::new(Everything), &mut registry).await.unwrap();
     let elsewhere = ByteRange { start: 2 * P as u64, end: 2 * P as u64 + 10 };
     assert_eq!(read(sealed(&store, &digest).await.range(elsewhere)).await.unwrap(), bytes[2 * P..2 * P + 10]);
     let mut other = sealed(&store, &digest).await;
@@ -315,7 +317,7 @@ async fn a_disk_that_fills_up_cuts_readers_and_frees_the_partial() {
 /// Fills two blobs and removes the first, until the disk fails; says which are sealed for sure, and which are gone.
 async fn history(disk: &MemoryDisk, blobs: &[Bytes]) -> (Vec<Digest>, Vec<Digest>) {
     let (mut sealed, mut removed) = (Vec::new(), Vec::new());
-    let Ok(store) = BlobStore::open(host(disk), config(), &mut Registry::default()).await else {
+    let Ok(store) = BlobStore::open(host(disk), config(), Arc::new(Everything), &mut Registry::default()).await else {
         return (sealed, removed);
     };
     for bytes in blobs {
@@ -390,7 +392,7 @@ proptest! {
         runtime.block_on(async move {
             let folder = tempfile::tempdir().unwrap();
             let config = BlobConfig { dir: folder.path().join("blobs"), reserve: ByteLen(0), ..config() };
-            let store = BlobStore::open(Host::system(), config, &mut Registry::default()).await.unwrap();
+            let store = BlobStore::open(Host::system(), config, Arc::new(Everything), &mut Registry::default()).await.unwrap();
             let bytes = content(len, 9);
             let digest = sha256(&bytes);
             let followers: Vec<_> = followers.into_iter().map(|(joins, a, b)| {

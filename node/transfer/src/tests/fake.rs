@@ -11,12 +11,17 @@ use flotilla_base::ByteLen;
 use flotilla_oci::{Algorithm, Digest};
 use flotilla_registry::cache_rule::Origin;
 use flotilla_runtime::{BoxFuture, ByteStream, Host, StreamError};
-use flotilla_storage::{BlobConfig, BlobStore};
+use flotilla_storage::{BlobConfig, BlobStore, Everything};
 use flotilla_upstream::{Class, Download, Turn, UpstreamError};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{AlwaysGranted, Blob, LocalOnly, NobodyElse, Proof, Reader, Transfer, TransferError, fetch::Fetch};
+use crate::{
+    AlwaysGranted, Blob, LocalOnly, NobodyElse, Proof, Reader, Transfer, TransferError, fetch::Fetch, shares::Site,
+};
+
+/// Bodies that may pass by from one origin at once.
+pub(super) const PASSES: usize = 2;
 
 pub(super) struct Bench {
     pub transfer: Arc<Transfer>,
@@ -46,8 +51,9 @@ impl Bench {
             max_bytes,
             reserve: ByteLen(0),
             verify_interval: Duration::from_secs(3600),
+            reuse_after: Duration::from_secs(60),
         };
-        let blobs = BlobStore::open(host.clone(), config, &mut registry).await.unwrap();
+        let blobs = BlobStore::open(host.clone(), config, Arc::new(Everything), &mut registry).await.unwrap();
         let fetch = Arc::new(FakeFetch::default());
         let transfer = Transfer::over(
             host.clone(),
@@ -189,6 +195,10 @@ impl Fetch for FakeFetch {
     fn prove<'a>(&'a self, origin: &'a Origin, _: &'a Digest, _: Turn) -> BoxFuture<'a, Result<Proof, TransferError>> {
         let trusted = self.is_trusted(origin);
         Box::pin(async move { Ok(Proof { len: None, trusted }) })
+    }
+
+    fn site(&self, origin: &Origin) -> Option<Site> {
+        Some(Site { host: origin.rule.as_str().to_owned(), passes: PASSES })
     }
 
     fn is_trusted(&self, origin: &Origin) -> bool {

@@ -21,7 +21,7 @@ use flotilla_registry::{
 use flotilla_runtime::{Clock, Host};
 use flotilla_state::{CLUSTER_VERSION, Founding, Op, Outcome};
 use flotilla_storage::{BlobConfig, BlobStore, Keyring};
-use flotilla_transfer::{Blob, Origins, Transfer};
+use flotilla_transfer::{Blob, Origins, Refetch, Transfer};
 use flotilla_upstream::{HostConfig, UpstreamConfig, Upstreams};
 use prometheus_client::registry::Registry;
 
@@ -58,6 +58,8 @@ pub(super) struct Bench {
     pub pull: Arc<Pull>,
     pub upstream: Upstream,
     pub consensus: Arc<Consensus>,
+    pub blobs: BlobStore,
+    pub refetch: Arc<Refetch>,
     clock: Arc<AtomicU64>,
     caller: Caller,
     registry: Registry,
@@ -109,13 +111,15 @@ impl Bench {
         for (prefix, upstream_host) in [("dh", TRUSTED), ("ex", UNTRUSTED), ("dh2", TRUSTED)] {
             consensus.propose(&PrincipalArn::system(), None, rule(prefix, upstream_host)).await.unwrap();
         }
+        let refetch = Arc::new(Refetch::new(consensus.view()));
         let blobs = BlobConfig {
             dir: dir.path().join("blobs"),
             max_bytes: limits.store,
             reserve: ByteLen(0),
             verify_interval: Duration::from_secs(3600),
+            reuse_after: Duration::from_secs(60),
         };
-        let blobs = BlobStore::open(host.clone(), blobs, &mut registry).await.unwrap();
+        let blobs = BlobStore::open(host.clone(), blobs, refetch.clone(), &mut registry).await.unwrap();
         let upstreams = UpstreamConfig {
             hosts: hosts(upstream.port),
             concurrency: limits.concurrency,
@@ -135,8 +139,17 @@ impl Bench {
             region: "eu-central-1".into(),
             version: "0",
         };
-        let parts =
-            Parts { node, host, view, consensus: consensus.clone(), transfer, origins, upstreams, blobs, keyring };
+        let parts = Parts {
+            node,
+            host,
+            view,
+            consensus: consensus.clone(),
+            transfer,
+            origins,
+            upstreams,
+            blobs: blobs.clone(),
+            keyring,
+        };
         let pull = Pull::new(
             &parts,
             config,
@@ -152,7 +165,7 @@ impl Bench {
             region: None,
             idempotency: None,
         };
-        Self { pull, upstream, consensus, clock, caller, registry, _dir: dir }
+        Self { pull, upstream, consensus, blobs, refetch, clock, caller, registry, _dir: dir }
     }
 
     /// Whether the metrics have this line.
@@ -271,7 +284,7 @@ fn hosts(port: u16) -> BTreeMap<String, HostConfig> {
     [TRUSTED, UNTRUSTED].into_iter().map(|host| (host.to_owned(), to(host))).collect()
 }
 
-fn rule(prefix: &str, host: &str) -> Op {
+pub(super) fn rule(prefix: &str, host: &str) -> Op {
     Op::CreateCacheRule(Box::new(CacheRule {
         prefix: prefix.parse().unwrap(),
         upstream_url: host.into(),
