@@ -229,7 +229,6 @@ fn show(secret: &DescribeSecretOutput, now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{
         fake_node::FakeNode,
         run::tests::{calls, execute_line},
