@@ -5,10 +5,10 @@ use flotilla_oci::Digest;
 use flotilla_registry::cache_rule::Origin;
 use flotilla_runtime::{ByteStream, Host, SingleFlight};
 use flotilla_storage::BlobStore;
-use flotilla_upstream::{Class, Download, Turn};
+use flotilla_upstream::{Download, Turn};
 
 use crate::{
-    Have, Lease, TransferError, Want,
+    Have, Lease, TransferError, Want, Wanted,
     failures::Failures,
     fetch::Fetch,
     fill::{Fill, Orphans},
@@ -58,18 +58,17 @@ impl Core {
         asked.inspect_err(|error| self.failures.remember(digest, origin, error))
     }
 
-    /// The whole blob from `origin`, verified on its way and not kept. `opened` is a body of it from there that a fill
-    /// had no room for.
+    /// The whole of `wanted` from its `origin`, verified on its way and not kept. `opened` is a body of it from there that
+    /// a fill had no room for.
     pub(crate) async fn pass(
         self: &Arc<Self>,
-        digest: Digest,
-        len: Option<ByteLen>,
+        wanted: &Wanted,
         origin: &Origin,
-        class: Class,
         reason: Passing,
         opened: Option<Download>,
         verdict: Verdict,
     ) -> Result<(ByteLen, ByteStream), TransferError> {
+        let (digest, len) = (wanted.digest, wanted.len);
         let (place, opened) = match self.fetch.site(origin) {
             Some(site) => match (self.passes.try_enter(&site), opened) {
                 (Some(place), opened) => (Some(place), opened),
@@ -83,7 +82,7 @@ impl Core {
         };
         let download = match opened {
             Some(download) => download,
-            None => self.ask(origin, &digest, 0, class.into()).await?,
+            None => self.ask(origin, &digest, 0, wanted.class.into()).await?,
         };
         if len.is_some_and(|len| len != download.len) {
             let error = TransferError::other_len(origin.rule.as_str());

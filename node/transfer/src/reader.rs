@@ -14,7 +14,7 @@ use flotilla_upstream::Class;
 use tokio::sync::watch;
 
 use crate::{
-    TransferError,
+    TransferError, Wanted,
     core::Core,
     fill::{Follow, Stage},
     metrics::Passing,
@@ -195,7 +195,8 @@ impl Rescue {
         let Self { core, origin, class } = self.clone();
         core.metrics.duplicates.inc();
         Feed::Opening(Box::pin(async move {
-            let passing = core.pass(digest, Some(len), &origin, class, Passing::Rescue, None, Box::new(|_| ())).await;
+            let wanted = Wanted { digest, len: Some(len), origin: None, class };
+            let passing = core.pass(&wanted, &origin, Passing::Rescue, None, Box::new(|_| ())).await;
             passing.map(|(_, body)| body)
         }))
     }

@@ -291,8 +291,7 @@ impl Transfer {
                 done(len);
             }
         });
-        let (len, body) =
-            self.core.pass(wanted.digest, wanted.len, origin, wanted.class, reason, opened, verdict).await?;
+        let (len, body) = self.core.pass(wanted, origin, reason, opened, verdict).await?;
         Ok(Blob::Through { len, body })
     }
 

@@ -195,7 +195,8 @@ impl Resuming {
     /// One more request, at the registry: the URL it sent us to before has probably expired.
     async fn resume(&mut self) -> Result<(), UpstreamError> {
         let ask = ask(Method::GET, &self.name, &self.digest, self.position);
-        let opened = match self.trail.clone().scope(request(&self.session, &ask)).await {
+        // Boxed: rare, and large beside the body's own state.
+        let opened = match self.trail.clone().scope(Box::pin(request(&self.session, &ask))).await {
             Ok(opened) => opened,
             Err(error) => return self.pause(error).await,
         };

@@ -65,7 +65,8 @@ impl Session {
         let endpoint = self.site.ecr.as_ref().ok_or(refused)?;
         let service = Some(GetAuthorizationToken::SERVICE.signing_name().to_owned());
         let key = TokenKey { account: self.number(), realm: endpoint.url.clone(), service, scope: None };
-        let granted = self.bounded(&endpoint.origin, self.shared.tokens.get(&key, || self.ask_ecr(keys, endpoint)));
+        let granted =
+            self.bounded(&endpoint.origin, self.shared.tokens.get(&key, || Box::pin(self.ask_ecr(keys, endpoint))));
         granted.await.map(|granted| (key.clone(), granted))
     }
 

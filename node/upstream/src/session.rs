@@ -227,7 +227,7 @@ impl Session {
         let (origin, named) = self.judge(&realm, learned.from_loopback)?;
         let scope = name.map(|name| format!("repository:{name}:pull"));
         let key = TokenKey { account: self.number, realm, service, scope };
-        let fetch = || self.fetch_token(&key, &origin, named);
+        let fetch = || Box::pin(self.fetch_token(&key, &origin, named));
         let granted = self.bounded(&origin, self.shared.tokens.get(&key, fetch)).await?;
         Ok(Authorization::Token(key.clone(), granted))
     }

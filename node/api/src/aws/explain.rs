@@ -133,7 +133,7 @@ mod tests {
             ("host:5000/a/b", "latest".to_owned()),
             ("host:5000/a/b:v1", "v1".to_owned()),
             (&*format!("a/b@{digest}"), digest.clone()),
-            (&*format!("a/b:v1@{digest}"), digest.clone()),
+            (&*format!("a/b:v1@{digest}"), digest),
         ] {
             assert_eq!(reference(image).map(|found| found.to_string()).ok(), Some(wanted), "{image}");
         }
