@@ -35,7 +35,7 @@ impl Site {
         let text = format!(
             "[node]\ndata_dir = \"{}\"\n[upstream.hosts.\"{DOCKER_HUB}\"]\nbase_url = \"{}\"\n[http]\nlisten = \
              [\"127.0.0.1:0\"]\ndrain_delay_seconds = 0\ntrusted_proxies = [\"127.0.0.0/8\"]\n[access.anonymous]\npull = \
-             true\n{more}\n",
+             true\nnetworks = [\"0.0.0.0/0\", \"::/0\"]\n{more}\n",
             data.display(),
             hub.url()
         );

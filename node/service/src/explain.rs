@@ -13,9 +13,9 @@ use flotilla_registry::{
 
 use crate::{Access, Caller, Permit, Pull, ServiceError, error::chain};
 
-/// What a pull asks for: the read, and what a first one of a covered repository brings about.
-const READ: Action = Action("ecr:BatchGetImage");
-const IMPORT: [Action; 2] = [Action("ecr:BatchImportUpstreamImage"), Action("ecr:CreateRepository")];
+/// What a pull of a manifest asks for: the read, then what a first one of a covered repository brings about.
+const PULL: [Action; 3] =
+    [Action("ecr:BatchGetImage"), Action("ecr:BatchImportUpstreamImage"), Action("ecr:CreateRepository")];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -133,24 +133,21 @@ impl Explain {
 
     async fn decision(&self, question: &Question<'_>, target: &Target) -> Result<ExplainedStep, ServiceError> {
         let resource = Resource::Repository(target.repository.clone());
-        let brought_about = if target.origin.is_some() { &IMPORT[..] } else { &[] };
         let puller = &question.puller;
-        for action in [READ].iter().chain(brought_about) {
-            match self.access.allow(puller, *action, &resource).await {
-                Ok(_) => {}
-                Err(ServiceError::Denied { .. }) => {
-                    let text = format!("{} may not {} on '{}'", puller.principal, action.0, target.repository);
-                    let hint = "sign in as somebody who may, or see [access.anonymous], the rule's anonymous option, \
-                         and the robot's repositories";
-                    return Ok(ExplainedStep::failed(Step::Decision, text, hint));
-                }
-                Err(error @ ServiceError::Unavailable { .. }) => {
-                    return Ok(ExplainedStep::failed(Step::Decision, chain(&error), "the node cannot tell; retry"));
-                }
-                Err(error) => return Err(error),
+        let actions = if target.origin.is_some() { &PULL[..] } else { &PULL[..1] };
+        match self.access.allow_pull(puller, actions, &resource).await {
+            Ok(_) => Ok(ExplainedStep::ok(Step::Decision, format!("{} may pull it", puller.principal))),
+            Err(ServiceError::Denied { action, .. }) => {
+                let text = format!("{} may not {} on '{}'", puller.principal, action.0, target.repository);
+                let hint = "sign in as somebody who may, or see [access.anonymous], the rule's anonymous option, and the \
+                     robot's repositories";
+                Ok(ExplainedStep::failed(Step::Decision, text, hint))
             }
+            Err(error @ ServiceError::Unavailable { .. }) => {
+                Ok(ExplainedStep::failed(Step::Decision, chain(&error), "the node cannot tell; retry"))
+            }
+            Err(error) => Err(error),
         }
-        Ok(ExplainedStep::ok(Step::Decision, format!("{} may pull it", puller.principal)))
     }
 }
 
