@@ -1,9 +1,9 @@
 //! `flotilla explain`: each step of a pull, without doing it; the exit code names the first that fails.
 
-use cluster_tests::{Flotilla, Image, aws::Aws};
+use cluster_tests::{Flotilla, Image, aws::Aws, wait_for};
 use serde_json::{Value, json};
 
-use crate::common::{APP, client, pull, with_image};
+use crate::common::{APP, SOON, client, pull, with_image};
 
 /// The exit code, and what is printed as JSON.
 fn explain(flotilla: &Flotilla, arguments: &[&str]) -> (i32, Value) {
@@ -35,8 +35,13 @@ fn a_pull_is_explained_before_and_after_it_and_nobody_is_asked() {
     assert_eq!(made["repositories"], json!([]), "explaining made a repository");
 
     pull(&client(&flotilla), APP, "latest", &image);
-    let (code, after) = explain(&flotilla, &[&reference]);
-    assert_eq!(code, 0);
+    let mut after = Value::Null;
+    wait_for("the blobs to be sealed", SOON, || {
+        let (code, explained) = explain(&flotilla, &[&reference]);
+        assert_eq!(code, 0, "{explained:#}");
+        after = explained;
+        after["blobs"].as_array().unwrap().iter().all(|blob| blob["state"] != "GROWING")
+    });
     assert!(step(&after, "TAG")["text"].as_str().unwrap().contains("held and fresh"), "{after:#}");
     let states: Vec<_> = after["blobs"].as_array().unwrap().iter().map(|blob| blob["state"].clone()).collect();
     assert_eq!(states, vec![json!("HELD"); image.blobs.len()]);

@@ -65,6 +65,7 @@ fn text(explained: &ExplainImageOutput) -> String {
     for blob in &explained.blobs {
         let state = match blob.state {
             BlobState::Held => "here",
+            BlobState::Growing => "being fetched",
             BlobState::Fetchable => "to be fetched",
             BlobState::Missing => "LOST",
         };

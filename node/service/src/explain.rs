@@ -57,6 +57,8 @@ pub struct ExplainedBlob {
 pub enum BlobState {
     /// Here, whole.
     Held,
+    /// Being fetched now.
+    Growing,
     /// Not here; the rule of the repository can fetch it.
     Fetchable,
     /// Not here, and nothing can fetch it.

@@ -36,5 +36,5 @@ pub use lease::{AlwaysGranted, HeldBy, Lease, LeaseGuard, LeaseKey};
 pub use origins::{OriginError, Origins, Resolved};
 pub use reader::{Reader, Sealing};
 pub use refetch::Refetch;
-pub use transfer::{Blob, Delivered, Parts, Proof, Transfer, Wanted};
+pub use transfer::{Blob, Delivered, Parts, Presence, Proof, Transfer, Wanted};
 pub use want::{NobodyElse, Want};

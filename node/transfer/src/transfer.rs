@@ -47,6 +47,15 @@ pub struct Wanted {
     pub class: Class,
 }
 
+/// What a node has of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    Sealed,
+    /// A fill is writing it.
+    Growing,
+    Absent,
+}
+
 /// A blob whose head is known.
 #[expect(clippy::large_enum_variant, reason = "one per response, and nearly all are local: a box would be the waste")]
 pub enum Blob {
@@ -222,6 +231,18 @@ impl Transfer {
             Found::Sealed(reader) => Ok(Some(reader)),
             Found::Partial(_) | Found::Absent => Ok(None),
         }
+    }
+
+    /// What there is here, without opening it or counting it as a use.
+    ///
+    /// # Errors
+    /// [`TransferError::Storage`].
+    pub async fn presence(&self, digest: &Digest) -> Result<Presence, TransferError> {
+        Ok(match self.core.blobs.look(digest).await? {
+            Found::Sealed(_) => Presence::Sealed,
+            Found::Partial(_) => Presence::Growing,
+            Found::Absent => Presence::Absent,
+        })
     }
 
     /// Somebody of `class` waits for the fill of `digest`, if there is one, without having joined it yet.

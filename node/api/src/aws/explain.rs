@@ -115,6 +115,7 @@ fn step_shape(step: flotilla_service::ExplainedStep) -> ExplainedStep {
 fn blob_shape(blob: flotilla_service::ExplainedBlob) -> ExplainedBlob {
     let state = match blob.state {
         flotilla_service::BlobState::Held => BlobState::Held,
+        flotilla_service::BlobState::Growing => BlobState::Growing,
         flotilla_service::BlobState::Fetchable => BlobState::Fetchable,
         flotilla_service::BlobState::Missing => BlobState::Missing,
     };

@@ -74,6 +74,8 @@ pub struct ExplainedBlob {
 pub enum BlobState {
     #[default]
     Held,
+    /// Being fetched now.
+    Growing,
     /// Not here; the rule can fetch it.
     Fetchable,
     /// Not here, and nothing can fetch it.

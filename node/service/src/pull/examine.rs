@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use flotilla_oci::{Digest, Manifest, Reference};
+use flotilla_oci::{Manifest, Reference};
 use flotilla_registry::{RepositoryCreation, cache_rule::Target, template::Scenario};
 use flotilla_state::View;
+use flotilla_transfer::Presence;
 use flotilla_upstream::Class;
 
 use super::{Freshness, Pull, ServedManifest, failure::Failure};
@@ -149,26 +150,23 @@ impl Pull {
         let mut blobs = Vec::with_capacity(parsed.blobs.len() + parsed.children.len());
         for child in parsed.children {
             let is_held = self.view.load().tables().image(&target.repository, &child.digest)?.is_some();
-            blobs.push(ExplainedBlob { digest: child.digest, size: child.size, state: state(is_held, target) });
+            let state = if is_held { BlobState::Held } else { absent(target) };
+            blobs.push(ExplainedBlob { digest: child.digest, size: child.size, state });
         }
         for blob in parsed.blobs {
-            let is_held = self.is_here(&blob.digest).await?;
-            blobs.push(ExplainedBlob { digest: blob.digest, size: blob.size, state: state(is_held, target) });
+            let state = match self.transfer.presence(&blob.digest).await.map_err(ServiceError::Transfer)? {
+                Presence::Sealed => BlobState::Held,
+                Presence::Growing => BlobState::Growing,
+                Presence::Absent => absent(target),
+            };
+            blobs.push(ExplainedBlob { digest: blob.digest, size: blob.size, state });
         }
         Ok(blobs)
     }
-
-    async fn is_here(&self, digest: &Digest) -> Result<bool, ServiceError> {
-        Ok(self.transfer.held(digest).await.map_err(ServiceError::Transfer)?.is_some())
-    }
 }
 
-fn state(is_held: bool, target: &Target) -> BlobState {
-    match is_held {
-        true => BlobState::Held,
-        false if target.origin.is_some() => BlobState::Fetchable,
-        false => BlobState::Missing,
-    }
+fn absent(target: &Target) -> BlobState {
+    if target.origin.is_some() { BlobState::Fetchable } else { BlobState::Missing }
 }
 
 fn examine_template(view: &View, target: &Target) -> Result<ExplainedStep, ServiceError> {
