@@ -417,8 +417,11 @@ async fn what_came_through_a_credential_is_closed_to_anonymous_callers() {
     assert_eq!(world.get("/v2/_catalog", &[&bearer]).await.status, 401);
     assert_eq!(world.get("/v2/_catalog", &[]).await.text(), r#"{"repositories":[]}"#);
     let propose = async |op| world.consensus.propose(&PrincipalArn::system(), None, op).await.unwrap();
+    let version = |rule: &str| world.consensus.view().load().rules.get(&rule.parse().unwrap()).unwrap().version;
     let options = |anonymous_allowed| Op::PutCacheRuleOptions {
         prefix: "team".parse().unwrap(),
+        expect_version: version("team"),
+        revalidate_after: None,
         options: Box::new(CacheRuleOptions { anonymous_allowed, ..CacheRuleOptions::default() }),
     };
     propose(options(true)).await;

@@ -244,6 +244,13 @@ impl Bench {
         self.consensus.propose(&PrincipalArn::system(), None, op).await.unwrap()
     }
 
+    pub(super) async fn set_options(&self, prefix: &str, options: CacheRuleOptions) {
+        let prefix: Prefix = prefix.parse().unwrap();
+        let expect_version = self.consensus.view().load().rules.get(&prefix).unwrap().version;
+        let options = Box::new(options);
+        self.propose(Op::PutCacheRuleOptions { prefix, expect_version, options, revalidate_after: None }).await;
+    }
+
     pub(super) fn is_linked(&self, name: &str, digest: &Digest) -> bool {
         let view = self.consensus.view().load();
         view.tables().link(&name.parse().unwrap(), digest).unwrap().is_some()
