@@ -113,7 +113,7 @@ async fn options_that_are_set_at_once_all_count() {
     let body = br#"{"ecrRepositoryPrefix": "quay", "revalidateAfterSeconds": 60, "deny": ["c/*"]}"#;
     for _ in 0..2 {
         let extra = [("amz-sdk-invocation-id", "one")];
-        assert_eq!(world.signed::<PutCacheRuleOptions>(body, SECRET, "ecr", &extra).await.status, 200);
+        assert_eq!(world.signed::<PutCacheRuleOptions>(body, SECRET, "flotilla", &extra).await.status, 200);
     }
     let all = world.call::<DescribeCacheRuleOptions>(&DescribeCacheRuleOptionsInput::default()).await.unwrap();
     let quay = &all.cache_rule_options[0];

@@ -14,9 +14,9 @@ use flotilla_base::{ByteLen, ClusterId, NodeId, RequestId, Timestamp};
 use flotilla_consensus::{Consensus, ConsensusConfig};
 use flotilla_oci::{Algorithm, Digest, MediaType, Reference, Tag};
 use flotilla_registry::{
-    NodeRecord, NodeState, Sealed,
+    NodeRecord, NodeState, Prefix, Sealed,
     access::{AccessKey, Action, PrincipalArn},
-    cache_rule::{CacheRule, Target},
+    cache_rule::{CacheRule, CacheRuleOptions, Target},
 };
 use flotilla_runtime::{Clock, Host};
 use flotilla_state::{CLUSTER_VERSION, Founding, Op, Outcome};
