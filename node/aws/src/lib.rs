@@ -12,6 +12,8 @@ pub mod ecr;
 mod error;
 pub mod flotilla;
 pub mod json;
+#[cfg(test)]
+mod model;
 mod operation;
 pub mod query;
 pub mod secretsmanager;

@@ -2,7 +2,6 @@ mod options;
 
 use clap::Subcommand;
 use flotilla_aws::{
-    Operation,
     ecr::{
         CreatePullThroughCacheRule, CreatePullThroughCacheRuleInput, DeletePullThroughCacheRule,
         DeletePullThroughCacheRuleInput, DescribePullThroughCacheRules, DescribePullThroughCacheRulesInput,
@@ -10,8 +9,9 @@ use flotilla_aws::{
         ValidatePullThroughCacheRuleInput,
     },
     flotilla::{
-        CheckImageReference, CheckImageReferenceInput, CheckImageReferenceOutput, PutCacheRuleOptions, RefreshImage,
-        RefreshImageInput, RefreshImageOutput, RefreshOutcome,
+        CheckImageReference, CheckImageReferenceInput, CheckImageReferenceOutput, CreateCacheRule,
+        CreateCacheRuleInput, PutCacheRuleOptions, PutCacheRuleOptionsInput, RefreshImage, RefreshImageInput,
+        RefreshImageOutput, RefreshOutcome,
     },
 };
 use flotilla_base::Timestamp;
@@ -126,11 +126,6 @@ paged!(DescribePullThroughCacheRules, pull_through_cache_rules);
 pub(crate) async fn run(command: RuleCommand, session: &Session) -> Result<Report, CliError> {
     match command {
         RuleCommand::Add { prefix, upstream, upstream_prefix, secret, credential_arn, options } => {
-            let wanted = options.input(&prefix, None);
-            if let Some(wanted) = &wanted {
-                // Before there is a rule: one without its filters would fetch what they are to keep away.
-                PutCacheRuleOptions::check(wanted)?;
-            }
             let credential_arn = match secret {
                 Some(name) => Some(secret::arn(&name, session).await?),
                 None => credential_arn,
@@ -143,18 +138,13 @@ pub(crate) async fn run(command: RuleCommand, session: &Session) -> Result<Repor
                 credential_arn,
                 ..Default::default()
             };
-            let rule = session.call::<CreatePullThroughCacheRule>(&input).await?;
-            if let Some(wanted) = wanted
-                && let Err(error) = options::set(session, &wanted).await
-            {
-                // Without its filters it would fetch what they are to keep away.
-                let back = DeletePullThroughCacheRuleInput {
-                    ecr_repository_prefix: wanted.ecr_repository_prefix,
-                    registry_id: None,
-                };
-                session.call::<DeletePullThroughCacheRule>(&back).await?;
-                return Err(error);
-            }
+            let rule = match options.to_set(None) {
+                // In one step: without its filters it would fetch what they are to keep away.
+                Some(options) => {
+                    session.call::<CreateCacheRule>(&CreateCacheRuleInput { rule: input, options }).await?
+                }
+                None => session.call::<CreatePullThroughCacheRule>(&input).await?,
+            };
             let mut report = session.report(&rule, || {
                 let prefix = plain(rule.ecr_repository_prefix.trim_end_matches('/'));
                 let pull = if prefix == "ROOT" { "NAME".to_owned() } else { format!("{prefix}/NAME") };
@@ -212,10 +202,11 @@ pub(crate) async fn run(command: RuleCommand, session: &Session) -> Result<Repor
             Ok(report)
         }
         RuleCommand::Set { prefix, options, revalidate_after } => {
-            let Some(input) = options.input(&prefix, revalidate_after) else {
+            let Some(options) = options.to_set(revalidate_after) else {
                 return Err(CliError::Usage("nothing to set: see `flotilla rule set --help`".into()));
             };
-            let set = options::set(session, &input).await?;
+            let input = PutCacheRuleOptionsInput { ecr_repository_prefix: prefix, options };
+            let set = session.call::<PutCacheRuleOptions>(&input).await?;
             Ok(session.report(&set, || options::text(&set)))
         }
         RuleCommand::SetSecret { prefix, secret } => {

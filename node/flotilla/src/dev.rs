@@ -132,13 +132,11 @@ async fn create(host: &Host, services: &Services, prefix: &str, upstream_host: &
         upstream_prefix: None,
         credential_arn: None,
         custom_role_arn: None,
-        revalidate_after: None,
         is_default: true,
+        // One for each host, so that a mirror's client finds it.
+        options: CacheRuleOptionsUpdate { mirror: Some(true), ..CacheRuleOptionsUpdate::default() },
     };
-    let rule = services.rules.create(permit, rule).await?;
-    // One for each host, so that a mirror's client finds it.
-    let options = CacheRuleOptionsUpdate { mirror: Some(true), ..CacheRuleOptionsUpdate::default() };
-    services.rules.update_options(permit, &rule.prefix, options).await.map(|_| ())
+    services.rules.create(permit, rule).await.map(|_| ())
 }
 
 #[expect(clippy::print_stdout, reason = "what the newcomer reads first, and the line that scripts wait for")]

@@ -69,7 +69,7 @@ impl Principals {
         let robot = Robot { name: name.to_owned(), repositories, expires_at, created_at };
         let (key, new) = self.make_key(PrincipalArn::user(&self.view.load().settings.account_id, name));
         let op = Op::CreateRobot { robot: Box::new(robot), key: Box::new(key) };
-        match self.proposer.propose_once(permit, op).await? {
+        match self.proposer.propose_unmarked(permit, op).await? {
             Outcome::Robot(robot) => Ok((*robot, new)),
             _ => Err(ServiceError::Unexpected("CreateRobot")),
         }
@@ -128,7 +128,7 @@ impl Principals {
             None => PrincipalArn::root(&account_id),
         };
         let (key, new) = self.make_key(principal);
-        self.proposer.propose_once(permit, Op::PutAccessKey(Box::new(key))).await?;
+        self.proposer.propose_unmarked(permit, Op::PutAccessKey(Box::new(key))).await?;
         Ok(new)
     }
 

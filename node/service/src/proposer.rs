@@ -23,12 +23,6 @@ impl Proposer {
         self.propose_marked(permit, permit.caller().idempotency.clone(), op).await
     }
 
-    /// For what makes a secret: a retry would be answered with the first one's success, and its own secret be worth
-    /// nothing. The client sees that there is something already.
-    pub async fn propose_once(&self, permit: Permit<'_>, op: Op) -> Result<Outcome, ServiceError> {
-        self.propose_marked(permit, None, op).await
-    }
-
     async fn propose_marked(
         &self,
         permit: Permit<'_>,
@@ -41,12 +35,11 @@ impl Proposer {
         Ok(outcome)
     }
 
-    /// As [`Proposer::propose`], without the client's mark of its call, which holds the hash of what the client sent.
+    /// As [`Proposer::propose`], without the client's mark of its call. For what takes a secret: the mark holds the hash
+    /// of what was sent. And for what makes one: a retry would be answered with the first one's success, and its own
+    /// secret be worth nothing; so the client sees that there is something already.
     pub async fn propose_unmarked(&self, permit: Permit<'_>, op: Op) -> Result<Outcome, ServiceError> {
-        let caller = permit.caller();
-        let outcome = self.consensus.propose(&caller.principal, None, op).await?;
-        tracing::info!(principal = %caller.principal, action = permit.action().0, request_id = %caller.request, "changed");
-        Ok(outcome)
+        self.propose_marked(permit, None, op).await
     }
 
     /// What the node does on its own account: imports, links, counters.

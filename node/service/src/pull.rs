@@ -9,6 +9,7 @@ mod cache;
 mod examine;
 mod failure;
 mod import;
+mod links;
 mod manifest;
 mod metrics;
 mod referrers;

@@ -24,6 +24,9 @@ use crate::{Access, Parts, Permit, ServiceError, proposer::Proposer, secrets};
 /// Who lets a rule use a secret must be allowed to read it: the rule's pulls show what it opens.
 const READ_SECRET: Action = Action("secretsmanager:GetSecretValue");
 
+/// How often a change of options starts again that met another change of the same rule.
+const OPTIONS_ATTEMPTS: usize = 4;
+
 /// `[rules]` of the configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -42,11 +45,11 @@ pub struct NewCacheRule {
     pub upstream_prefix: Option<String>,
     pub credential_arn: Option<String>,
     pub custom_role_arn: Option<String>,
-    pub revalidate_after: Option<Duration>,
     pub is_default: bool,
+    pub options: CacheRuleOptionsUpdate,
 }
 
-/// What of a rule's options shall change; `None` leaves a member as it is.
+/// What of a rule's options shall change; `None` leaves a member as it is, or as it is by default.
 #[derive(Clone, Debug, Default)]
 pub struct CacheRuleOptionsUpdate {
     pub mirror: Option<bool>,
@@ -54,6 +57,17 @@ pub struct CacheRuleOptionsUpdate {
     pub allow: Option<Vec<Glob>>,
     pub deny: Option<Vec<Glob>>,
     pub revalidate_after: Option<Duration>,
+}
+
+impl CacheRuleOptionsUpdate {
+    fn over(self, held: &CacheRuleOptions) -> CacheRuleOptions {
+        CacheRuleOptions {
+            mirror: self.mirror.unwrap_or(held.mirror),
+            anonymous_allowed: self.anonymous_allowed.unwrap_or(held.anonymous_allowed),
+            allow: self.allow.unwrap_or_else(|| held.allow.clone()),
+            deny: self.deny.unwrap_or_else(|| held.deny.clone()),
+        }
+    }
 }
 
 /// What a name would mean.
@@ -86,9 +100,14 @@ impl Rules {
     /// `UnsupportedUpstream` for a host that is not allowed, `Invalid` for members that contradict each other, `Denied`
     /// for a secret that the caller may not read, `Refused(RuleExists | NoSecret | SecretDeleted | SecretPinned)`.
     pub async fn create(&self, permit: Permit<'_>, new: NewCacheRule) -> Result<CacheRule, ServiceError> {
+        let options = new.options.clone().over(&CacheRuleOptions::default());
         let rule = self.read(new)?;
         self.check_secret(permit, rule.credential_arn.as_deref()).await?;
-        match self.proposer.propose(permit, Op::CreateCacheRule(Box::new(rule))).await? {
+        let op = match options == CacheRuleOptions::default() {
+            true => Op::CreateCacheRule(Box::new(rule)),
+            false => Op::CreateCacheRuleWithOptions { rule: Box::new(rule), options: Box::new(options) },
+        };
+        match self.proposer.propose(permit, op).await? {
             Outcome::Rule(rule) => Ok(*rule),
             _ => Err(ServiceError::Unexpected("CreateCacheRule")),
         }
@@ -127,11 +146,11 @@ impl Rules {
         prefix: &Prefix,
         credential_arn: Option<String>,
         custom_role_arn: Option<String>,
-        revalidate_after: Option<Duration>,
     ) -> Result<CacheRule, ServiceError> {
         self.get(prefix).await?;
         self.check_secret(permit, credential_arn.as_deref()).await?;
-        let update = CacheRuleUpdate { prefix: prefix.clone(), credential_arn, custom_role_arn, revalidate_after };
+        let update =
+            CacheRuleUpdate { prefix: prefix.clone(), credential_arn, custom_role_arn, revalidate_after: None };
         match self.proposer.propose(permit, Op::UpdateCacheRule(update)).await? {
             Outcome::Rule(rule) => Ok(*rule),
             _ => Err(ServiceError::Unexpected("UpdateCacheRule")),
@@ -156,25 +175,30 @@ impl Rules {
         prefix: &Prefix,
         update: CacheRuleOptionsUpdate,
     ) -> Result<(CacheRule, CacheRuleOptions), ServiceError> {
-        let mut rule = self.get(prefix).await?;
-        if update.revalidate_after.is_some() {
-            rule = self.update(permit, prefix, None, None, update.revalidate_after).await?;
-        }
-        let held = self.view.load().rules.options(prefix).clone();
-        let options = CacheRuleOptions {
-            mirror: update.mirror.unwrap_or(held.mirror),
-            anonymous_allowed: update.anonymous_allowed.unwrap_or(held.anonymous_allowed),
-            allow: update.allow.unwrap_or_else(|| held.allow.clone()),
-            deny: update.deny.unwrap_or_else(|| held.deny.clone()),
-        };
-        if options != held {
-            let op = Op::PutCacheRuleOptions { prefix: prefix.clone(), options: Box::new(options.clone()) };
-            rule = match self.proposer.propose(permit, op).await? {
-                Outcome::Rule(rule) => *rule,
-                _ => return Err(ServiceError::Unexpected("PutCacheRuleOptions")),
+        for _ in 0..OPTIONS_ATTEMPTS {
+            let rule = self.get(prefix).await?;
+            let held = self.view.load().rules.options(prefix).clone();
+            let options = update.clone().over(&held);
+            let revalidates = update.revalidate_after.is_none_or(|after| rule.revalidate_after == Some(after));
+            // Another version of the rule would have every upstream asked again.
+            if revalidates && options == held {
+                return Ok((rule, options));
+            }
+            let op = Op::PutCacheRuleOptions {
+                prefix: prefix.clone(),
+                expect_version: rule.version,
+                options: Box::new(options.clone()),
+                revalidate_after: update.revalidate_after,
             };
+            match self.proposer.propose(permit, op).await {
+                Ok(Outcome::Rule(rule)) => return Ok((*rule, options)),
+                Ok(_) => return Err(ServiceError::Unexpected("PutCacheRuleOptions")),
+                // Somebody else has changed it: his change and this one both count.
+                Err(ServiceError::Refused(Refusal::Moved)) => self.proposer.barrier().await.map(|_| ())?,
+                Err(error) => return Err(error),
+            }
         }
-        Ok((rule, options))
+        Err(Refusal::Moved.into())
     }
 
     /// Cached repositories and images stay and are served; there is no more upstream traffic for them.
@@ -293,7 +317,7 @@ impl Rules {
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
             version: 0,
-            revalidate_after: new.revalidate_after,
+            revalidate_after: new.options.revalidate_after,
             is_default: new.is_default,
         })
     }

@@ -126,7 +126,7 @@ impl Applier<'_, '_> {
             Op::PutNode(node) => self.put_node(&node),
             Op::PutAccessKey(key) => self.change_access_key(*key),
             Op::PutAccountSetting { name, value } => self.put_account_setting(name, value),
-            Op::CreateCacheRule(rule) => self.create_rule(*rule),
+            Op::CreateCacheRule(rule) => self.create_rule(*rule, None),
             Op::UpdateCacheRule(update) => self.update_rule(update),
             Op::DeleteCacheRule { prefix } => self.delete_rule(prefix),
             Op::CreateTemplate(template) => self.create_template(*template),
@@ -146,12 +146,15 @@ impl Applier<'_, '_> {
             Op::LinkBlob(link) => self.link_blob(link),
             Op::DeleteImages { repository, images } => self.delete_images(repository, images),
             Op::RecordUse(uses) => self.record_use(uses),
-            Op::PutCacheRuleOptions { prefix, options } => self.put_rule_options(prefix, *options),
+            Op::PutCacheRuleOptions { prefix, expect_version, options, revalidate_after } => {
+                self.put_rule_options(prefix, expect_version, *options, revalidate_after)
+            }
             Op::PutSecret { expect_revision, secret } => self.put_secret(expect_revision, *secret),
             Op::DeleteSecret { name, expect_revision } => self.delete_secret(&name, expect_revision),
             Op::CreateRobot { robot, key } => self.create_robot(*robot, *key),
             Op::DeleteRobot { name } => self.delete_robot(name),
             Op::DeleteAccessKey { id } => self.delete_access_key(id),
+            Op::CreateCacheRuleWithOptions { rule, options } => self.create_rule(*rule, Some(*options)),
         }
     }
 

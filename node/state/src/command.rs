@@ -132,9 +132,12 @@ pub enum Op {
     RecordUse(Use),
 
     // From here on: cluster version 2.
+    /// All options, from the version of the rule that was read; `revalidate_after` stays when it is `None`.
     PutCacheRuleOptions {
         prefix: Prefix,
+        expect_version: u64,
         options: Box<CacheRuleOptions>,
+        revalidate_after: Option<Duration>,
     },
     /// From the revision that was read; 0: there was none of this name.
     PutSecret {
@@ -157,6 +160,11 @@ pub enum Op {
     },
     DeleteAccessKey {
         id: String,
+    },
+    /// A rule that is never without its options.
+    CreateCacheRuleWithOptions {
+        rule: Box<CacheRule>,
+        options: Box<CacheRuleOptions>,
     },
 }
 

@@ -1,5 +1,6 @@
 //! Blobs by digest: absent, partial (readable while it grows) or sealed.
 
+mod begin;
 mod buffers;
 mod damage;
 mod error;

@@ -70,12 +70,12 @@ impl Core {
     ) -> Result<(ByteLen, ByteStream), TransferError> {
         let (digest, len) = (wanted.digest, wanted.len);
         let (place, opened) = match self.fetch.site(origin) {
-            Some(site) => match (self.passes.try_enter(&site), opened) {
+            Some(site) => match (self.passes.try_enter(&site, wanted.class), opened) {
                 (Some(place), opened) => (Some(place), opened),
                 (None, opened) => {
                     // Who waits for a place here holds none there.
                     drop(opened);
-                    (Some(self.passes.enter(&site).await.ok_or(TransferError::Busy)?), None)
+                    (Some(self.passes.enter(&site, wanted.class).await.ok_or(TransferError::Busy)?), None)
                 }
             },
             None => (None, opened),

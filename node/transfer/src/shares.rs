@@ -8,6 +8,7 @@ use std::{
 };
 
 use flotilla_base::ByteLen;
+use flotilla_upstream::Class;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -32,6 +33,8 @@ pub(crate) struct Site {
 /// Fills by upstream.
 pub(crate) struct Shares {
     most: usize,
+    /// Of these, those that may run when an anonymous caller begins one.
+    anonymous: usize,
     taken: Mutex<HashMap<String, usize>>,
 }
 
@@ -42,8 +45,8 @@ pub(crate) struct Share {
 }
 
 impl Shares {
-    pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, taken: Mutex::default() })
+    pub(crate) fn new(most: usize, anonymous: usize) -> Arc<Self> {
+        Arc::new(Self { most, anonymous, taken: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
@@ -51,10 +54,11 @@ impl Shares {
     }
 
     /// `None` when the upstream has its share.
-    pub(crate) fn take(self: &Arc<Self>, host: String) -> Option<Share> {
+    pub(crate) fn take(self: &Arc<Self>, host: String, class: Class) -> Option<Share> {
+        let most = if class == Class::Anonymous { self.anonymous } else { self.most };
         let mut taken = self.lock();
         let count = taken.entry(host.clone()).or_default();
-        if *count >= self.most {
+        if *count >= most {
             return None;
         }
         *count += 1;
@@ -74,39 +78,74 @@ impl Drop for Share {
     }
 }
 
-/// Bodies that pass by, by upstream. Fewer than its gate lets in, so that fills always find a place there.
+/// Bodies that pass by, by upstream. Fewer than its gate lets in, so that fills always find a place there; and of them
+/// fewer for anonymous callers, who would else hold the places here while they wait for theirs at the gate.
 #[derive(Default)]
-pub(crate) struct Passes(Mutex<HashMap<String, Weak<Semaphore>>>);
+pub(crate) struct Passes(Mutex<HashMap<String, Weak<Places>>>);
+
+struct Places {
+    all: Arc<Semaphore>,
+    anonymous: Arc<Semaphore>,
+}
 
 /// Held while a body passes by.
-pub(crate) struct Place(OwnedSemaphorePermit);
+pub(crate) struct Place {
+    /// Keeps the upstream known while something passes from it.
+    places: Arc<Places>,
+    #[expect(dead_code, reason = "held, not read")]
+    all: OwnedSemaphorePermit,
+    anonymous: Option<OwnedSemaphorePermit>,
+}
+
+impl Places {
+    fn new(passes: usize) -> Self {
+        let of = |places: usize| Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)));
+        Self { all: of(passes), anonymous: of(passes / 2) }
+    }
+
+    /// The own lane first: who waits for it holds no place of the others.
+    async fn enter(self: Arc<Self>, class: Class) -> Option<Place> {
+        let anonymous = match class {
+            Class::Anonymous => Some(self.anonymous.clone().acquire_owned().await.ok()?),
+            _ => None,
+        };
+        let all = self.all.clone().acquire_owned().await.ok()?;
+        Some(Place { places: self, all, anonymous })
+    }
+}
 
 impl Passes {
-    fn of(&self, site: &Site) -> Arc<Semaphore> {
+    fn of(&self, site: &Site) -> Arc<Places> {
         let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(places) = hosts.get(&site.host).and_then(Weak::upgrade) {
             return places;
         }
         hosts.retain(|_, places| places.strong_count() > 0);
-        let places = Arc::new(Semaphore::new(site.passes.clamp(1, Semaphore::MAX_PERMITS)));
+        let places = Arc::new(Places::new(site.passes));
         hosts.insert(site.host.clone(), Arc::downgrade(&places));
         places
     }
 
-    pub(crate) fn try_enter(&self, site: &Site) -> Option<Place> {
-        self.of(site).try_acquire_owned().ok().map(Place)
+    pub(crate) fn try_enter(&self, site: &Site, class: Class) -> Option<Place> {
+        let places = self.of(site);
+        let anonymous = match class {
+            Class::Anonymous => Some(places.anonymous.clone().try_acquire_owned().ok()?),
+            _ => None,
+        };
+        let all = places.all.clone().try_acquire_owned().ok()?;
+        Some(Place { places, all, anonymous })
     }
 
     /// `None` when none became free in time. Cancel safe.
-    pub(crate) async fn enter(&self, site: &Site) -> Option<Place> {
-        let places = self.of(site);
-        tokio::time::timeout(PASS_WAIT, places.acquire_owned()).await.ok()?.ok().map(Place)
+    pub(crate) async fn enter(&self, site: &Site, class: Class) -> Option<Place> {
+        tokio::time::timeout(PASS_WAIT, self.of(site).enter(class)).await.ok()?
     }
 }
 
 impl Place {
     fn is_contended(&self) -> bool {
-        self.0.semaphore().available_permits() == 0
+        let is_full = |lane: &Semaphore| lane.available_permits() == 0;
+        is_full(&self.places.all) || self.anonymous.is_some() && is_full(&self.places.anonymous)
     }
 }
 
@@ -149,16 +188,21 @@ impl Pace {
 mod tests {
     use super::*;
 
+    const SIGNED_IN: Class = Class::Authenticated;
+
     fn site(host: &str) -> Site {
         Site { host: host.to_owned(), passes: 2 }
     }
 
     #[test]
     fn an_upstream_takes_no_more_than_its_share_and_leaves_no_trace() {
-        let shares = Shares::new(2);
-        let held: Vec<Share> = (0..2).map(|_| shares.take("a".to_owned()).unwrap()).collect();
-        assert!(shares.take("a".to_owned()).is_none());
-        assert!(shares.take("b".to_owned()).is_some());
+        let shares = Shares::new(2, 1);
+        let held: Vec<Share> = (0..2).map(|_| shares.take("a".to_owned(), SIGNED_IN).unwrap()).collect();
+        assert!(shares.take("a".to_owned(), SIGNED_IN).is_none());
+        let anonymous = shares.take("b".to_owned(), Class::Anonymous).unwrap();
+        assert!(shares.take("b".to_owned(), Class::Anonymous).is_none());
+        assert!(shares.take("b".to_owned(), SIGNED_IN).is_some(), "kept for who signs in");
+        drop(anonymous);
         drop(held);
         assert!(shares.lock().is_empty());
     }
@@ -166,21 +210,35 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_place_is_waited_for_and_not_for_ever() {
         let passes = Passes::default();
-        let first = passes.enter(&site("a")).await.unwrap();
-        let second = passes.try_enter(&site("a")).unwrap();
-        assert!(passes.try_enter(&site("a")).is_none() && passes.try_enter(&site("b")).is_some());
-        assert!(passes.enter(&site("a")).await.is_none());
+        let first = passes.enter(&site("a"), SIGNED_IN).await.unwrap();
+        let second = passes.try_enter(&site("a"), SIGNED_IN).unwrap();
+        assert!(passes.try_enter(&site("a"), SIGNED_IN).is_none() && passes.try_enter(&site("b"), SIGNED_IN).is_some());
+        assert!(passes.enter(&site("a"), SIGNED_IN).await.is_none());
         drop(first);
-        assert!(passes.enter(&site("a")).await.is_some());
+        assert!(passes.enter(&site("a"), SIGNED_IN).await.is_some());
         drop(second);
-        drop(passes.try_enter(&site("c")));
+        drop(passes.try_enter(&site("c"), SIGNED_IN));
         assert_eq!(passes.0.lock().unwrap().len(), 1, "hosts that nothing passes from are forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn anonymous_callers_leave_places_to_those_who_sign_in() {
+        let passes = Passes::default();
+        let first = passes.enter(&site("a"), Class::Anonymous).await.unwrap();
+        assert!(first.is_contended(), "of its own lane");
+        assert!(passes.try_enter(&site("a"), Class::Anonymous).is_none());
+        let a = site("a");
+        let mut waiting = std::pin::pin!(passes.enter(&a, Class::Anonymous));
+        assert!(tokio::time::timeout(Duration::ZERO, waiting.as_mut()).await.is_err());
+        assert!(passes.try_enter(&site("a"), SIGNED_IN).is_some(), "whoever waits holds nothing");
+        drop(first);
+        assert!(waiting.await.is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_a_client_that_crawls_while_others_wait_is_too_slow() {
         let passes = Passes::default();
-        let mut pace = Pace::new(passes.try_enter(&site("a")).unwrap());
+        let mut pace = Pace::new(passes.try_enter(&site("a"), SIGNED_IN).unwrap());
         let mut takes = async |bytes: usize, seconds: u64| {
             let mut slow = false;
             for _ in 0..seconds {
@@ -191,13 +249,13 @@ mod tests {
             slow
         };
         assert!(!takes(1, 90).await, "nobody waits");
-        let other = passes.try_enter(&site("a")).unwrap();
+        let other = passes.try_enter(&site("a"), SIGNED_IN).unwrap();
         assert!(!takes(64 << 10, 90).await, "fast enough");
         assert!(takes(63 << 10, 30).await);
         drop(other);
         assert!(!takes(1, 90).await);
-        let mut patient = Pace::new(passes.try_enter(&site("a")).unwrap());
-        let _other = passes.try_enter(&site("a"));
+        let mut patient = Pace::new(passes.try_enter(&site("a"), SIGNED_IN).unwrap());
+        let _other = passes.try_enter(&site("a"), SIGNED_IN);
         for _ in 0..10 {
             patient.hands(1);
             assert!(!patient.is_too_slow());

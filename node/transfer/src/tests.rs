@@ -9,7 +9,7 @@ use bytes::Bytes;
 use flotilla_base::{ByteLen, ByteRange};
 use flotilla_runtime::{Fault, Host, MemoryDisk};
 use flotilla_storage::Found;
-use flotilla_upstream::Class;
+use flotilla_upstream::{Class, Turn};
 
 use self::fake::{Bench, Reply, blob_of, drained, origin, through};
 use crate::{Blob, Delivered, TransferError, Wanted, transfer::FILLS_ANONYMOUS};
@@ -85,20 +85,23 @@ async fn anonymous_callers_leave_fills_to_those_who_signed_in() {
     let bench = Bench::new().await;
     let mut gates = Vec::new();
     let mut askers = tokio::task::JoinSet::new();
-    let mut ask = |n: usize, class| {
+    let mut ask = |n: usize, rule: &'static str, class| {
         let bytes = blob_of(u64::try_from(n).unwrap(), 10);
-        gates.push(bench.fetch.script_gated("a", Reply::body(&bytes)));
-        let (transfer, wanted) = (bench.transfer.clone(), Wanted { class, ..wanted(&bytes, "a") });
+        gates.push(bench.fetch.script_gated(rule, Reply::body(&bytes)));
+        let (transfer, wanted) = (bench.transfer.clone(), Wanted { class, ..wanted(&bytes, rule) });
         askers.spawn(async move { transfer.open(&wanted).await.map(|_| ()) });
     };
     for n in 0..FILLS_ANONYMOUS {
-        ask(n, Class::Anonymous);
+        ask(n, ["a", "b"][n % 2], Class::Anonymous);
     }
     bench.fetch.asked_times(FILLS_ANONYMOUS).await;
-    let one_more = Wanted { class: Class::Anonymous, ..wanted(&blob_of(1000, 10), "a") };
-    assert!(matches!(bench.transfer.open(&one_more).await, Err(TransferError::Busy)));
-    ask(FILLS_ANONYMOUS, Class::Authenticated);
-    bench.fetch.asked_times(FILLS_ANONYMOUS + 1).await;
+    let one_more = Wanted { class: Class::Anonymous, ..wanted(&blob_of(1000, 10), "c") };
+    assert!(matches!(bench.transfer.open(&one_more).await, Err(TransferError::Busy)), "of all fills");
+    // Of those of one upstream, too, they have had theirs.
+    for (more, rule) in [(0, "a"), (1, "c")] {
+        ask(FILLS_ANONYMOUS + more, rule, Class::Authenticated);
+        bench.fetch.asked_times(FILLS_ANONYMOUS + more + 1).await;
+    }
 }
 
 #[tokio::test]

@@ -27,7 +27,8 @@ const FILLS_MOST: usize = 256;
 
 /// Of these, how many may run when an anonymous caller begins one: the rest is for those who sign in.
 pub(crate) const FILLS_ANONYMOUS: usize = FILLS_MOST / 4 * 3;
-/// Of these, those that wait for one upstream: the others' misses go on when it stalls.
+/// Of all, those that wait for one upstream: the others' misses go on when it stalls. The same part of them as of all is
+/// kept for those who sign in.
 pub(crate) const FILLS_PER_UPSTREAM: usize = FILLS_MOST / 2;
 
 /// Fills that go on without a client (`protocols.md` §1).
@@ -129,7 +130,7 @@ impl Transfer {
         let metrics = Metrics::register(registry);
         let orphans = Arc::new(Orphans::new(ORPHANS_MOST, metrics.orphans_paused.clone()));
         let (fills, failures) = (SingleFlight::default(), Failures::default());
-        let (shares, passes) = (Shares::new(FILLS_PER_UPSTREAM), Passes::default());
+        let (shares, passes) = (Shares::new(FILLS_PER_UPSTREAM, FILLS_PER_UPSTREAM / 4 * 3), Passes::default());
         let core = Core { host, blobs, fetch, lease, have, want, fills, failures, orphans, shares, passes, metrics };
         Arc::new(Self { core: Arc::new(core) })
     }
@@ -164,13 +165,29 @@ impl Transfer {
     /// # Errors
     /// As [`Transfer::open`].
     pub async fn open_begun(self: &Arc<Self>, wanted: &Wanted) -> Result<Option<Blob>, TransferError> {
-        if let Found::Sealed(reader) = self.core.blobs.find(&wanted.digest).await? {
-            return Ok(Some(Blob::Local(self.reader(reader, wanted, None))));
+        for _ in 0..ATTEMPTS {
+            if let Found::Sealed(reader) = self.core.blobs.find(&wanted.digest).await? {
+                return Ok(Some(Blob::Local(self.reader(reader, wanted, None))));
+            }
+            if !self.has_begun(wanted) {
+                return Ok(None);
+            }
+            if let Some(joined) = self.join(wanted, None, None).await?
+                && let Some(blob) = self.follow(joined, wanted, &unheard()).await?
+            {
+                return Ok(Some(blob));
+            }
         }
-        if self.core.fills.follow(&wanted.digest).is_none() {
-            return Ok(None);
-        }
-        self.open(wanted).await.map(Some)
+        Err(TransferError::Busy)
+    }
+
+    /// A fill is under way that `wanted` may join: one for another origin alone would have to be begun anew.
+    fn has_begun(&self, wanted: &Wanted) -> bool {
+        self.core.fills.follow(&wanted.digest).is_some_and(|flight| {
+            let fill = flight.borrow();
+            let only = fill.as_ref().and_then(|fill| fill.only.as_ref());
+            only.is_none_or(|only| wanted.origin.as_ref() == Some(only))
+        })
     }
 
     /// Opens a blob for a repository that has no link to it: what comes is what `wanted`'s own origin delivers, or what
@@ -336,7 +353,7 @@ impl Transfer {
                     return Err(TransferError::Busy);
                 }
                 let share = match core.fetch.site(origin) {
-                    Some(site) => Some(core.shares.take(site.host).ok_or(TransferError::Busy)?),
+                    Some(site) => Some(core.shares.take(site.host, class).ok_or(TransferError::Busy)?),
                     None => None,
                 };
                 let fill = Arc::new(Fill::new(wanted.digest, wanted.len, only.cloned()));

@@ -13,7 +13,7 @@ use flotilla_registry::{
     access::{Action, Resource},
     cache_rule::CacheRule,
 };
-use flotilla_service::NewCacheRule;
+use flotilla_service::{CacheRuleOptionsUpdate, NewCacheRule};
 
 use super::{
     Call, Failure, Handle,
@@ -39,29 +39,37 @@ impl Handle for CreatePullThroughCacheRule {
         call: Call<'_>,
         input: CreatePullThroughCacheRuleInput,
     ) -> Result<CreatePullThroughCacheRuleOutput, Failure> {
-        let registry_id = call.registry(input.registry_id.as_deref())?;
-        let new = NewCacheRule {
-            prefix: prefix(PREFIX, &input.ecr_repository_prefix)?,
-            upstream_url: input.upstream_registry_url,
-            upstream_registry: input.upstream_registry,
-            upstream_prefix: input.upstream_repository_prefix,
-            credential_arn: input.credential_arn,
-            custom_role_arn: input.custom_role_arn,
-            revalidate_after: None,
-            is_default: false,
-        };
-        let rule = call.services().rules.create(call.permit, new).await?;
-        Ok(CreatePullThroughCacheRuleOutput {
-            ecr_repository_prefix: input.ecr_repository_prefix,
-            upstream_registry_url: rule.upstream_url,
-            created_at: rule.created_at.seconds(),
-            registry_id,
-            upstream_registry: rule.upstream_registry,
-            credential_arn: rule.credential_arn,
-            custom_role_arn: rule.custom_role_arn,
-            upstream_repository_prefix: rule.upstream_prefix_sent,
-        })
+        create(call, input, CacheRuleOptionsUpdate::default()).await
     }
+}
+
+pub(super) async fn create(
+    call: Call<'_>,
+    input: CreatePullThroughCacheRuleInput,
+    options: CacheRuleOptionsUpdate,
+) -> Result<CreatePullThroughCacheRuleOutput, Failure> {
+    let registry_id = call.registry(input.registry_id.as_deref())?;
+    let new = NewCacheRule {
+        prefix: prefix(PREFIX, &input.ecr_repository_prefix)?,
+        upstream_url: input.upstream_registry_url,
+        upstream_registry: input.upstream_registry,
+        upstream_prefix: input.upstream_repository_prefix,
+        credential_arn: input.credential_arn,
+        custom_role_arn: input.custom_role_arn,
+        is_default: false,
+        options,
+    };
+    let rule = call.services().rules.create(call.permit, new).await?;
+    Ok(CreatePullThroughCacheRuleOutput {
+        ecr_repository_prefix: input.ecr_repository_prefix,
+        upstream_registry_url: rule.upstream_url,
+        created_at: rule.created_at.seconds(),
+        registry_id,
+        upstream_registry: rule.upstream_registry,
+        credential_arn: rule.credential_arn,
+        custom_role_arn: rule.custom_role_arn,
+        upstream_repository_prefix: rule.upstream_prefix_sent,
+    })
 }
 
 impl Handle for DescribePullThroughCacheRules {
@@ -107,7 +115,7 @@ impl Handle for UpdatePullThroughCacheRule {
         let prefix = prefix(PREFIX, &input.ecr_repository_prefix)?;
         let (credential_arn, custom_role_arn) = (input.credential_arn, input.custom_role_arn);
         let rules = &call.services().rules;
-        let rule = rules.update(call.permit, &prefix, credential_arn, custom_role_arn, None).await?;
+        let rule = rules.update(call.permit, &prefix, credential_arn, custom_role_arn).await?;
         Ok(UpdatePullThroughCacheRuleOutput {
             ecr_repository_prefix: input.ecr_repository_prefix,
             registry_id,

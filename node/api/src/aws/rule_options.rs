@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use flotilla_aws::{
+    ecr::CreatePullThroughCacheRuleOutput,
     flotilla::{
-        CacheRuleOptions, DescribeCacheRuleOptions, DescribeCacheRuleOptionsInput, DescribeCacheRuleOptionsOutput,
-        PutCacheRuleOptions, PutCacheRuleOptionsInput, PutCacheRuleOptionsOutput,
+        CacheRuleOptions, CreateCacheRule, CreateCacheRuleInput, DescribeCacheRuleOptions,
+        DescribeCacheRuleOptionsInput, DescribeCacheRuleOptionsOutput, OptionsToSet, PutCacheRuleOptions,
+        PutCacheRuleOptionsInput, PutCacheRuleOptionsOutput,
     },
     validate::InvalidParameter,
 };
@@ -17,7 +19,7 @@ use flotilla_registry::{
 use flotilla_service::CacheRuleOptionsUpdate;
 
 use super::{
-    Call, Failure, Handle,
+    Call, Failure, Handle, cache_rules,
     page::Page,
     shapes::{prefix, prefixes},
 };
@@ -31,16 +33,32 @@ impl Handle for PutCacheRuleOptions {
 
     async fn handle(call: Call<'_>, input: PutCacheRuleOptionsInput) -> Result<PutCacheRuleOptionsOutput, Failure> {
         let prefix = prefix("ecrRepositoryPrefix", &input.ecr_repository_prefix)?;
-        let globs = |globs: Vec<String>| globs.into_iter().map(Glob).collect();
-        let update = CacheRuleOptionsUpdate {
-            mirror: input.mirror,
-            anonymous_allowed: input.anonymous_allowed,
-            allow: input.allow.map(globs),
-            deny: input.deny.map(globs),
-            revalidate_after: input.revalidate_after_seconds.map(Duration::from_secs),
-        };
-        let (rule, options) = call.services().rules.update_options(call.permit, &prefix, update).await?;
+        let rules = &call.services().rules;
+        let (rule, options) = rules.update_options(call.permit, &prefix, update(input.options)).await?;
         Ok(shown(rule, options))
+    }
+}
+
+impl Handle for CreateCacheRule {
+    const ACTION: Action = Action("flotilla:CreateCacheRule");
+
+    fn resource(_: &CreateCacheRuleInput) -> Result<Resource, InvalidParameter> {
+        Ok(Resource::Registry)
+    }
+
+    async fn handle(call: Call<'_>, input: CreateCacheRuleInput) -> Result<CreatePullThroughCacheRuleOutput, Failure> {
+        cache_rules::create(call, input.rule, update(input.options)).await
+    }
+}
+
+fn update(options: OptionsToSet) -> CacheRuleOptionsUpdate {
+    let globs = |globs: Vec<String>| globs.into_iter().map(Glob).collect();
+    CacheRuleOptionsUpdate {
+        mirror: options.mirror,
+        anonymous_allowed: options.anonymous_allowed,
+        allow: options.allow.map(globs),
+        deny: options.deny.map(globs),
+        revalidate_after: options.revalidate_after_seconds.map(Duration::from_secs),
     }
 }
 

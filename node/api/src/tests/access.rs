@@ -249,7 +249,7 @@ async fn a_mirrors_client_may_send_the_login_of_another_registry() {
     let hub = basic("somebody", "the password of Docker Hub");
     let foreign = basic("AKIAAAAAAAAAAAAAAAAA", "a key of AWS");
     for login in [&hub, &foreign] {
-        // A mirror has no catalog, for whoever asks.
+        // Past the sign-in, a mirror has no catalog.
         for (path, status) in [("/v2/token?scope=repository:library/x:pull", 200), ("/v2/_catalog", 404)] {
             assert_eq!(world.get(path, &[at, login]).await.status, status, "{path}");
             assert_eq!(world.get(path, &[login]).await.status, 401, "{path}: elsewhere it is wrong");
@@ -418,8 +418,11 @@ async fn what_came_through_a_credential_is_closed_to_anonymous_callers() {
     assert_eq!(world.get("/v2/_catalog", &[&bearer]).await.status, 401);
     assert_eq!(world.get("/v2/_catalog", &[]).await.text(), r#"{"repositories":[]}"#);
     let propose = async |op| world.consensus.propose(&PrincipalArn::system(), None, op).await.unwrap();
+    let version = |rule: &str| world.consensus.view().load().rules.get(&rule.parse().unwrap()).unwrap().version;
     let options = |anonymous_allowed| Op::PutCacheRuleOptions {
         prefix: "team".parse().unwrap(),
+        expect_version: version("team"),
+        revalidate_after: None,
         options: Box::new(CacheRuleOptions { anonymous_allowed, ..CacheRuleOptions::default() }),
     };
     propose(options(true)).await;

@@ -2,7 +2,8 @@ use flotilla_aws::{
     Operation,
     ecr::*,
     flotilla::{
-        CheckImageReference, CheckImageReferenceInput, GetStatus, GetStatusInput, PutCacheRuleOptions,
+        CheckImageReference, CheckImageReferenceInput, CreateCacheRule, CreateCacheRuleInput, DescribeCacheRuleOptions,
+        DescribeCacheRuleOptionsInput, GetStatus, GetStatusInput, OptionsToSet, PutCacheRuleOptions,
         PutCacheRuleOptionsInput, RefreshImage, RefreshImageInput, RefreshOutcome,
     },
     json,
@@ -66,16 +67,59 @@ async fn a_rule_lives_from_create_to_delete() {
     assert_eq!(world.call::<UpdatePullThroughCacheRule>(&update).await.unwrap().ecr_repository_prefix, "hub");
     let options = PutCacheRuleOptionsInput {
         ecr_repository_prefix: "hub".into(),
-        revalidate_after_seconds: Some(60),
-        ..Default::default()
+        options: OptionsToSet { revalidate_after_seconds: Some(60), mirror: Some(true), ..Default::default() },
     };
     let set = world.call::<PutCacheRuleOptions>(&options).await.unwrap();
-    assert_eq!(set.revalidate_after_seconds, Some(60));
+    assert_eq!((set.revalidate_after_seconds, set.mirror), (Some(60), true));
+
+    let mut create = CreateCacheRuleInput {
+        rule: named(|i: &mut CreatePullThroughCacheRuleInput| {
+            i.ecr_repository_prefix = "filtered".into();
+            i.upstream_registry_url = "ghcr.io".into();
+        }),
+        options: OptionsToSet { deny: Some(vec!["UPPER".into()]), ..Default::default() },
+    };
+    assert_eq!(code::<CreateCacheRule>(&world, &create).await, "InvalidParameterException");
+    let gone = named(|i: &mut DeletePullThroughCacheRuleInput| i.ecr_repository_prefix = "filtered".into());
+    assert_eq!(code::<DeletePullThroughCacheRule>(&world, &gone).await, "PullThroughCacheRuleNotFoundException");
+    create.options.deny = Some(vec!["secret/*".into()]);
+    assert_eq!(world.call::<CreateCacheRule>(&create).await.unwrap().upstream_registry_url, "ghcr.io");
+    let filtered = CheckImageReferenceInput { name: "filtered/secret/app".into(), ns: None };
+    let notes = world.call::<CheckImageReference>(&filtered).await.unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("filters")), "{notes:?}");
+    world.call::<DeletePullThroughCacheRule>(&gone).await.unwrap();
 
     let delete = named(|i: &mut DeletePullThroughCacheRuleInput| i.ecr_repository_prefix = "hub".into());
     let deleted = world.call::<DeletePullThroughCacheRule>(&delete).await.unwrap();
     assert_eq!(deleted.upstream_registry_url, "registry-1.docker.io");
     assert_eq!(code::<DeletePullThroughCacheRule>(&world, &delete).await, "PullThroughCacheRuleNotFoundException");
+}
+
+#[tokio::test]
+async fn options_that_are_set_at_once_all_count() {
+    let world = World::new(false).await;
+    let set = async |options| {
+        let input = PutCacheRuleOptionsInput { ecr_repository_prefix: "quay".into(), options };
+        world.call::<PutCacheRuleOptions>(&input).await.unwrap();
+    };
+    let globs = |glob: &str| Some(vec![glob.to_owned()]);
+    tokio::join!(
+        set(OptionsToSet { mirror: Some(true), ..Default::default() }),
+        set(OptionsToSet { anonymous_allowed: Some(true), ..Default::default() }),
+        set(OptionsToSet { allow: globs("a/*"), ..Default::default() }),
+        set(OptionsToSet { deny: globs("b/*"), ..Default::default() }),
+    );
+    // A call with the mark of a client's retries, of more than one thing.
+    let body = br#"{"ecrRepositoryPrefix": "quay", "revalidateAfterSeconds": 60, "deny": ["c/*"]}"#;
+    for _ in 0..2 {
+        let extra = [("amz-sdk-invocation-id", "one")];
+        assert_eq!(world.signed::<PutCacheRuleOptions>(body, SECRET, "flotilla", &extra).await.status, 200);
+    }
+    let all = world.call::<DescribeCacheRuleOptions>(&DescribeCacheRuleOptionsInput::default()).await.unwrap();
+    let quay = &all.cache_rule_options[0];
+    assert!(quay.mirror && quay.anonymous_allowed);
+    assert_eq!((&quay.allow[..], &quay.deny[..]), (&["a/*".to_owned()][..], &["c/*".to_owned()][..]));
+    assert_eq!(quay.revalidate_after_seconds, Some(60));
 }
 
 #[tokio::test]

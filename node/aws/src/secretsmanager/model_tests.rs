@@ -2,80 +2,19 @@
 //! `secretsmanager/2017-10-17/service-2.json`. Rotation and replicas are left out here, so a shape of ours has members of
 //! the model, not all of them.
 
-use std::{cell::Cell, collections::BTreeMap, fmt};
-
-use serde::{Deserialize, de};
+use serde::de::DeserializeOwned;
 
 use super::*;
-use crate::{Operation, Service, ecr::Tag, json};
+use crate::{
+    Operation, Service,
+    ecr::Tag,
+    json,
+    model::{Model, members},
+};
 
-#[derive(Deserialize)]
-struct Model {
-    operations: BTreeMap<String, OperationModel>,
-    shapes: BTreeMap<String, ShapeModel>,
-}
-
-#[derive(Deserialize)]
-struct OperationModel {
-    input: String,
-    /// Empty where there is none.
-    output: String,
-}
-
-#[derive(Deserialize)]
-struct ShapeModel {
-    members: Vec<String>,
-    required: Vec<String>,
-}
-
-/// Catches the member names that a derived `Deserialize` asks for.
-struct MemberNames<'a>(&'a Cell<&'static [&'static str]>);
-
-#[derive(Debug)]
-struct Caught;
-
-impl fmt::Display for Caught {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("caught")
-    }
-}
-
-impl std::error::Error for Caught {}
-
-impl de::Error for Caught {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Self
-    }
-}
-
-impl<'de> de::Deserializer<'de> for MemberNames<'_> {
-    type Error = Caught;
-
-    fn deserialize_any<V: de::Visitor<'de>>(self, _: V) -> Result<V::Value, Caught> {
-        Err(Caught)
-    }
-
-    fn deserialize_struct<V: de::Visitor<'de>>(
-        self,
-        _: &'static str,
-        members: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Caught> {
-        self.0.set(members);
-        Err(Caught)
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
-    }
-}
-
-fn hold_shape<T: de::DeserializeOwned>(model: &Model, shape: &str) {
-    let caught = Cell::new(&[][..]);
-    assert!(T::deserialize(MemberNames(&caught)).is_err());
+fn hold_shape<T: DeserializeOwned>(model: &Model, shape: &str) {
     let known = model.shapes.get(shape).map(|shape| shape.members.as_slice()).unwrap_or_default();
-    for member in caught.get() {
+    for member in members::<T>() {
         assert!(known.iter().any(|name| name == member), "{shape} has no {member}");
     }
 }

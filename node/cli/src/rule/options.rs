@@ -3,10 +3,7 @@
 use clap::Args;
 use flotilla_aws::{
     ecr::{DescribePullThroughCacheRulesOutput, PullThroughCacheRule},
-    flotilla::{
-        CacheRuleOptions, DescribeCacheRuleOptions, DescribeCacheRuleOptionsInput, PutCacheRuleOptions,
-        PutCacheRuleOptionsInput,
-    },
+    flotilla::{CacheRuleOptions, DescribeCacheRuleOptions, DescribeCacheRuleOptionsInput, OptionsToSet},
 };
 use flotilla_base::Timestamp;
 use serde::Serialize;
@@ -45,23 +42,17 @@ paged!(DescribeCacheRuleOptions, cache_rule_options);
 
 impl RuleOptions {
     /// `None` when nothing shall change.
-    pub(super) fn input(&self, prefix: &str, revalidate_after: Option<u64>) -> Option<PutCacheRuleOptionsInput> {
+    pub(super) fn to_set(&self, revalidate_after: Option<u64>) -> Option<OptionsToSet> {
         let globs = |given: &[String], none: bool| (none || !given.is_empty()).then(|| given.to_vec());
-        let input = PutCacheRuleOptionsInput {
-            ecr_repository_prefix: String::new(),
+        let options = OptionsToSet {
             revalidate_after_seconds: revalidate_after,
             mirror: self.mirror,
             anonymous_allowed: self.anonymous,
             allow: globs(&self.allow, self.no_allow),
             deny: globs(&self.deny, self.no_deny),
         };
-        (input != PutCacheRuleOptionsInput::default())
-            .then(|| PutCacheRuleOptionsInput { ecr_repository_prefix: prefix.to_owned(), ..input })
+        (options != OptionsToSet::default()).then_some(options)
     }
-}
-
-pub(super) async fn set(session: &Session, input: &PutCacheRuleOptionsInput) -> Result<CacheRuleOptions, CliError> {
-    session.call::<PutCacheRuleOptions>(input).await
 }
 
 /// Those of one rule, or of all.
@@ -173,17 +164,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn adding_sets_the_options_in_a_second_call() {
+    async fn a_rule_is_never_added_without_its_options() {
         let rule = r#"{"ecrRepositoryPrefix": "quay", "upstreamRegistryUrl": "quay.io", "createdAt": 1.5}"#;
-        let node = FakeNode::start(&[(200, rule), (200, SET)]).await;
+        let node = FakeNode::start(&[(200, rule)]).await;
         execute_line(&node, &["rule", "add", "quay", "--mirror", "--anonymous", "--allow", "org/*"]).await.unwrap();
-        let body = r#"{"ecrRepositoryPrefix":"quay","mirror":true,"anonymousAllowed":true,"allow":["org/*"]}"#;
-        assert_eq!(calls(&node)[1], ("PutCacheRuleOptions".to_owned(), body.to_owned()));
-
-        let failure = r#"{"__type": "ServerException", "message": "no"}"#;
-        let node = FakeNode::start(&[(200, rule), (500, failure), (200, rule)]).await;
-        let error = execute_line(&node, &["rule", "add", "quay", "--deny", "org/*"]).await.unwrap_err();
-        assert_eq!(error.code(), 1);
-        assert_eq!(calls(&node)[2].0, "DeletePullThroughCacheRule", "no rule stays without its filters");
+        let body = r#"{"ecrRepositoryPrefix":"quay","upstreamRegistryUrl":"quay.io","mirror":true,"anonymousAllowed":true,"allow":["org/*"]}"#;
+        assert_eq!(calls(&node), [("CreateCacheRule".to_owned(), body.to_owned())]);
     }
 }

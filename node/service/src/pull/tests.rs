@@ -456,7 +456,7 @@ async fn a_filter_holds_also_for_pulls_that_were_mapped_before_it() {
     let (puller, target, of_held) = (bench.user("a"), bench.target("dh/nginx"), bench.target("dh/held"));
     bench.upstream.asked();
     let options = CacheRuleOptions { deny: vec![Glob("library/*".into())], ..CacheRuleOptions::default() };
-    bench.propose(Op::PutCacheRuleOptions { prefix: "dh".parse().unwrap(), options: Box::new(options) }).await;
+    bench.set_options("dh", options).await;
     bench.advance(EXPIRED);
     for reference in ["1".to_owned(), digest.to_string()] {
         let refused = bench.pull.serve_manifest(&puller, &target, &reference.parse().unwrap()).await;

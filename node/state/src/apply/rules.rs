@@ -1,5 +1,7 @@
 //! Cache rules. Images that came through one stay when it goes.
 
+use std::time::Duration;
+
 use flotilla_base::store::StoreError;
 use flotilla_registry::{
     Prefix, Refusal,
@@ -18,7 +20,7 @@ const RULES_MAX: u64 = 10_000;
 impl Applier<'_, '_> {
     /// A default rule gives way to one that a caller makes, not to another default: `flotilla dev` may make its own at
     /// every start.
-    pub(super) fn create_rule(&mut self, rule: CacheRule) -> Result<Outcome, Halt> {
+    pub(super) fn create_rule(&mut self, rule: CacheRule, options: Option<CacheRuleOptions>) -> Result<Outcome, Halt> {
         let existing = self.rule(&rule.prefix)?;
         match &existing {
             Some(existing) if rule.is_default || !existing.is_default => {
@@ -36,6 +38,9 @@ impl Applier<'_, '_> {
         match existing {
             Some(_) => self.remove(RULE_OPTIONS, key(&rule.prefix))?,
             None => self.counters.rules += 1,
+        }
+        if let Some(options) = options {
+            self.put(RULE_OPTIONS, key(&rule.prefix), &(rule.prefix.clone(), options))?;
         }
         let created_at = self.meta.time;
         self.put_rule(CacheRule { created_at, ..rule })
@@ -61,8 +66,19 @@ impl Applier<'_, '_> {
         Ok(Outcome::Rule(Box::new(rule)))
     }
 
-    pub(super) fn put_rule_options(&mut self, prefix: Prefix, options: CacheRuleOptions) -> Result<Outcome, Halt> {
-        let Some(rule) = self.rule(&prefix)? else { return Err(Refusal::NoRule(prefix).into()) };
+    /// Whoever read a rule that has changed since would undo what he has not seen.
+    pub(super) fn put_rule_options(
+        &mut self,
+        prefix: Prefix,
+        expect_version: u64,
+        options: CacheRuleOptions,
+        revalidate_after: Option<Duration>,
+    ) -> Result<Outcome, Halt> {
+        let Some(mut rule) = self.rule(&prefix)? else { return Err(Refusal::NoRule(prefix).into()) };
+        if rule.version != expect_version {
+            return Err(Refusal::Moved.into());
+        }
+        rule.revalidate_after = revalidate_after.or(rule.revalidate_after);
         self.put(RULE_OPTIONS, key(&prefix), &(prefix, options))?;
         self.put_rule(rule)
     }

@@ -221,12 +221,18 @@ fn operations_keep_their_numbers() {
         Op::LinkBlob(world.link("a", blob(1), 1)),
         Op::DeleteImages { repository: repository(), images: vec![] },
         Op::RecordUse(crate::Use::default()),
-        Op::PutCacheRuleOptions { prefix: prefix("a"), options: Box::default() },
+        Op::PutCacheRuleOptions {
+            prefix: prefix("a"),
+            expect_version: 1,
+            options: Box::default(),
+            revalidate_after: None,
+        },
         Op::PutSecret { expect_revision: 0, secret: Box::new(secret("ecr-pullthroughcache/a")) },
         Op::DeleteSecret { name: String::new(), expect_revision: 1 },
         Op::CreateRobot { robot: Box::new(robot("ci")), key: Box::new(access_key()) },
         Op::DeleteRobot { name: String::new() },
         Op::DeleteAccessKey { id: String::new() },
+        Op::CreateCacheRuleWithOptions { rule: Box::new(rule("a")), options: Box::default() },
     ];
     for (number, op) in ops.iter().enumerate() {
         assert_eq!(usize::from(encode_row(op)[1]), number, "{op:?}");

@@ -1,7 +1,7 @@
 //! Secrets, robots and the options of rules.
 
 use flotilla_registry::{
-    Refusal,
+    Glob, Refusal,
     access::{AccessKey, PrincipalArn, Robot},
     cache_rule::{CacheRule, CacheRuleOptions},
     secret::{Deletion, Secret},
@@ -101,16 +101,42 @@ fn a_deleted_secret_goes_when_its_window_ends() {
 fn options_live_and_die_with_their_rule() {
     let mut world = World::new();
     let options = CacheRuleOptions { mirror: true, ..CacheRuleOptions::default() };
-    let set = |prefix| Op::PutCacheRuleOptions { prefix, options: Box::new(options.clone()) };
-    assert_eq!(world.run(set(prefix("absent"))), Err(Refusal::NoRule(prefix("absent"))));
-    let before = world.tables().rules().unwrap().get(&prefix("hub")).unwrap().version;
-    world.ok(set(prefix("hub")));
+    let set = |prefix, expect_version, revalidate_after| Op::PutCacheRuleOptions {
+        prefix,
+        expect_version,
+        options: Box::new(options.clone()),
+        revalidate_after,
+    };
+    assert_eq!(world.run(set(prefix("absent"), 1, None)), Err(Refusal::NoRule(prefix("absent"))));
+    let read = world.tables().rules().unwrap().get(&prefix("hub")).unwrap().clone();
+    let minute = Some(std::time::Duration::from_secs(60));
+    world.ok(set(prefix("hub"), read.version, minute));
     let rules = world.tables().rules().unwrap();
     assert_eq!(rules.options(&prefix("hub")), &options);
-    assert!(rules.get(&prefix("hub")).unwrap().version > before);
+    let changed = rules.get(&prefix("hub")).unwrap();
+    assert!(changed.version > read.version && changed.revalidate_after == minute);
+    assert_eq!(world.run(set(prefix("hub"), read.version, None)), Err(Refusal::Moved), "read before it changed");
+    world.ok(set(prefix("hub"), changed.version, None));
+    assert_eq!(world.tables().rules().unwrap().get(&prefix("hub")).unwrap().revalidate_after, minute, "it stays");
     world.ok(Op::DeleteCacheRule { prefix: prefix("hub") });
     world.ok(Op::CreateCacheRule(Box::new(rule("hub"))));
     assert_eq!(world.tables().rules().unwrap().options(&prefix("hub")), &CacheRuleOptions::default());
+}
+
+#[test]
+fn a_rule_is_made_with_its_options_in_one_step() {
+    let mut world = World::new();
+    let options = CacheRuleOptions { deny: vec![Glob("a/*".into())], ..CacheRuleOptions::default() };
+    let create = |text: &str, is_default| Op::CreateCacheRuleWithOptions {
+        rule: Box::new(CacheRule { is_default, ..rule(text) }),
+        options: Box::new(options.clone()),
+    };
+    world.ok(create("new", true));
+    assert_eq!(world.tables().rules().unwrap().options(&prefix("new")), &options);
+    world.ok(Op::CreateCacheRule(Box::new(rule("new"))));
+    assert_eq!(world.tables().rules().unwrap().options(&prefix("new")), &CacheRuleOptions::default());
+    assert_eq!(world.run(create("new", false)), Err(Refusal::RuleExists(prefix("new"))));
+    assert_eq!(world.tables().rules().unwrap().options(&prefix("new")), &CacheRuleOptions::default());
 }
 
 #[test]

@@ -114,3 +114,22 @@ async fn a_client_that_crawls_is_cut_when_others_wait_for_its_place() {
     assert_eq!(fake::drained_stream(again).await.unwrap(), blobs[0], "the upstream is not blamed");
     assert_eq!(fake::drained_stream(others).await.unwrap(), blobs[1]);
 }
+
+#[tokio::test]
+async fn nobody_joins_for_nothing_what_would_have_to_be_begun_anew_for_him() {
+    let bench = Bench::new().await;
+    let bytes = blob_of(240, LEN);
+    let gate = bench.fetch.script_gated("unbelieved", Reply::body(&bytes));
+    let (transfer, unproven) = (bench.transfer.clone(), wanted(&bytes, "unbelieved"));
+    let turn = Turn::from(unproven.class);
+    let fill = tokio::spawn(async move {
+        let done: Delivered = Arc::new(|_| ());
+        transfer.open_unproven(&unproven, &turn, &done).await.map(|blob| blob.map(local))
+    });
+    bench.fetch.asked("unbelieved").await;
+    assert!(bench.transfer.open_begun(&wanted(&bytes, "a")).await.unwrap().is_none());
+    gate.send(()).unwrap();
+    let reader = fill.await.unwrap().unwrap().unwrap();
+    assert_eq!(drained(reader).await.unwrap(), bytes, "and nobody made it give way");
+    assert_eq!(bench.fetch.opened(), [("unbelieved".to_owned(), 0)]);
+}

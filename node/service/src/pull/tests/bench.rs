@@ -14,9 +14,9 @@ use flotilla_base::{ByteLen, ClusterId, NodeId, RequestId, Timestamp};
 use flotilla_consensus::{Consensus, ConsensusConfig};
 use flotilla_oci::{Algorithm, Digest, MediaType, Reference, Tag};
 use flotilla_registry::{
-    NodeRecord, NodeState, Sealed,
+    NodeRecord, NodeState, Prefix, Sealed,
     access::{AccessKey, Action, PrincipalArn},
-    cache_rule::{CacheRule, Target},
+    cache_rule::{CacheRule, CacheRuleOptions, Target},
 };
 use flotilla_runtime::{Clock, Host};
 use flotilla_state::{CLUSTER_VERSION, Founding, Op, Outcome};
@@ -242,6 +242,13 @@ impl Bench {
 
     pub(super) async fn propose(&self, op: Op) -> Outcome {
         self.consensus.propose(&PrincipalArn::system(), None, op).await.unwrap()
+    }
+
+    pub(super) async fn set_options(&self, prefix: &str, options: CacheRuleOptions) {
+        let prefix: Prefix = prefix.parse().unwrap();
+        let expect_version = self.consensus.view().load().rules.get(&prefix).unwrap().version;
+        let options = Box::new(options);
+        self.propose(Op::PutCacheRuleOptions { prefix, expect_version, options, revalidate_after: None }).await;
     }
 
     pub(super) fn is_linked(&self, name: &str, digest: &Digest) -> bool {
