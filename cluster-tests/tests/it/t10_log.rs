@@ -5,7 +5,6 @@ use std::fs;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use cluster_tests::{
     Client, Flotilla, Image, Upstream,
-    aws::Aws,
     process::Builder,
     upstream::{Fault, On, Times},
     wait_for_some,
@@ -99,14 +98,13 @@ fn each_request_says_who_what_whence_and_what_the_upstream_said() {
     let flotilla = start(&folder, &hub);
     let robot = Robot::create(&flotilla, "ci", &["--repositories", "docker-hub/library/*"]);
     let (robot_client, nobody) = (as_robot(&flotilla, &robot), client(&flotilla));
-    let account = Aws::root(&flotilla).ecr("DescribeRegistry", &serde_json::json!({}))["registryId"].clone();
-    let arn = format!("arn:aws:iam::{}:user/ci", account.as_str().unwrap());
+    let arn = "arn:aws:iam::000000000000:user/ci";
 
     // A mirror's client, first pull.
     let mirrored = "/v2/library/app/manifests/latest";
     let (status, first) = ask(&flotilla, &robot_client, &format!("{mirrored}?ns=docker.io"));
     assert_eq!(status, 200);
-    has(&first, &[("principal", &arn), ("client_ip", "127.0.0.1"), ("method", "GET"), ("path", mirrored)]);
+    has(&first, &[("principal", arn), ("client_ip", "127.0.0.1"), ("method", "GET"), ("path", mirrored)]);
     has(&first, &[("ns", DOCKER_HUB), ("repository", APP), ("reference", "latest"), ("status", "200")]);
     has(&first, &[("source", "upstream"), ("upstream_status", "200"), ("error", "")]);
     assert_eq!(first["bytes"], small.manifest.len());
@@ -114,7 +112,11 @@ fn each_request_says_who_what_whence_and_what_the_upstream_said() {
 
     // Its blobs, from upstream and then from here.
     pull(&robot_client, APP, "latest", &small);
-    let (_, held) = ask(&flotilla, &nobody, &blob_path(APP, &small.layers()[0]));
+    // Its last byte may have arrived a moment before its fill was seen to be done.
+    let held = wait_for_some("the layer to be held", SOON, || {
+        let (_, line) = ask(&flotilla, &nobody, &blob_path(APP, &small.layers()[0]));
+        Some(line).filter(|line| line["source"] == "local")
+    });
     has(&held, &[("principal", "anonymous"), ("source", "local"), ("upstream_status", ""), ("ns", "")]);
 
     // More than is kept.
@@ -135,10 +137,7 @@ fn each_request_says_who_what_whence_and_what_the_upstream_said() {
     // Denied, limited, and refused by the upstream.
     let (status, denied) = ask(&flotilla, &robot_client, &manifest_path("docker-hub/team/app", "v1"));
     assert_eq!(status, 403);
-    has(
-        &denied,
-        &[("principal", &arn), ("repository", "docker-hub/team/app"), ("source", ""), ("upstream_status", "")],
-    );
+    has(&denied, &[("principal", arn), ("repository", "docker-hub/team/app"), ("source", ""), ("upstream_status", "")]);
     assert!(denied["error"].as_str().unwrap().contains("ecr:BatchGetImage"), "{denied:#}");
     let (status, limited) = ask(&flotilla, &nobody, &manifest_path("docker-hub/library/other", "v1"));
     assert_eq!(status, 429);
@@ -152,7 +151,7 @@ fn each_request_says_who_what_whence_and_what_the_upstream_said() {
     // A token is asked for in the query, and a wrong password sent in a header.
     let (status, token) = ask(&flotilla, &robot_client, &format!("/v2/token?service=x&scope=repository:{APP}:pull"));
     assert_eq!(status, 200);
-    has(&token, &[("principal", &arn), ("path", "/v2/token")]);
+    has(&token, &[("principal", arn), ("path", "/v2/token")]);
     let wrong = BASE64_STANDARD.encode(format!("{}:a-wrong-password", robot.id));
     let wrong = nobody.with("Authorization", &format!("Basic {wrong}"));
     assert_eq!(ask(&flotilla, &wrong, "/v2/").0, 401);
