@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use cluster_tests::{Image, process::files_below};
@@ -170,4 +171,11 @@ fn every_reason_of_the_wire_is_explained() {
         let is_used = files.iter().any(|file| fs::read_to_string(file).unwrap().contains(&literal));
         assert!(is_used, "nothing is refused for '{reason}'");
     }
+}
+
+#[test]
+fn the_configuration_to_begin_with_is_one() {
+    let file = root().join("deploy/flotilla.toml");
+    let output = Command::new(crate::FLOTILLA).args(["config", "check"]).arg(file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

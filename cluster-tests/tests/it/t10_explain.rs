@@ -60,6 +60,8 @@ fn the_exit_code_names_the_first_step_that_fails() {
     Aws::root(&flotilla).ecr("CreateRepository", &json!({"repositoryName": "mine"}));
     assert_eq!(failing(&["mine:v1"]), (15, "TAG".to_owned()));
     assert_eq!(failing(&["docker-hub/library/absent", "--live"]), (16, "UPSTREAM".to_owned()));
+    let (_, absent) = explain(&flotilla, &["docker-hub/library/absent", "--live"]);
+    assert!(step(&absent, "UPSTREAM")["hint"].as_str().unwrap().contains("the name and the tag"), "{absent:#}");
     hub.off();
     assert_eq!(failing(&[APP, "--live"]), (16, "UPSTREAM".to_owned()));
     assert_eq!(failing(&["nginx", "--mirror"]), (10, "LISTENER".to_owned()));

@@ -261,6 +261,7 @@ fn the_blocks_of_the_guide_work_as_they_are_written() {
         fs::write(&file, format!("#!/bin/sh\n{line}\n")).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     };
+    fs::write(at("auth.json"), "{}").unwrap();
     // A newcomer's world: Docker Hub (the scripted one), a running containerd, podman with a store of its own.
     let upstream = format!("{}={}", crate::common::DOCKER_HUB, hub.url());
     program(
