@@ -5,9 +5,11 @@
 mod common;
 mod t10_anonymous;
 mod t10_aws;
+mod t10_docs;
 mod t10_explain;
 mod t10_floors;
 mod t10_links;
+mod t10_log;
 mod t10_mirror;
 mod t10_pull;
 mod t10_robots;

@@ -65,8 +65,43 @@ fn the_exit_code_names_the_first_step_that_fails() {
     Aws::root(&flotilla).ecr("CreateRepository", &json!({"repositoryName": "mine"}));
     assert_eq!(failing(&["mine:v1"]), (15, "TAG".to_owned()));
     assert_eq!(failing(&["docker-hub/library/absent", "--live"]), (16, "UPSTREAM".to_owned()));
+    let (_, absent) = explain(&flotilla, &["docker-hub/library/absent", "--live"]);
+    assert!(step(&absent, "UPSTREAM")["hint"].as_str().unwrap().contains("the name and the tag"), "{absent:#}");
     hub.off();
     assert_eq!(failing(&[APP, "--live"]), (16, "UPSTREAM".to_owned()));
+    assert_eq!(failing(&["nginx", "--mirror"]), (10, "LISTENER".to_owned()));
     let said = flotilla.command(&["explain", "mine:v1"]).output().unwrap();
     assert!(String::from_utf8_lossy(&said.stderr).contains("'tag'"), "{said:?}");
+}
+
+/// What the door of the registry would decide, and why: the explanation is root's alone.
+#[test]
+fn a_denial_is_explained_and_what_is_allowed_is_not_called_denied() {
+    let image = Image::oci(112, &[1000]);
+    let (_hub, flotilla) = with_image(&image);
+    let robot = |name: &str, more: &[&str]| {
+        flotilla.run(&[&["key", "create", "--pull-only", "--name", name], more].concat());
+    };
+    robot("all", &[]);
+    robot("some", &["--repositories", "own/*"]);
+    for (who, wanted) in [
+        (&["all"][..], None),
+        (&["anonymous"], None),
+        (&["some"], Some("the repository is none of the principal's")),
+        (&["nobody"], Some("no such principal")),
+        (&["anonymous", "--from", "203.0.113.9"], Some("anonymous callers are not served here")),
+    ] {
+        // Nothing is held at first: a pull would have to import it.
+        let (code, explained) = explain(&flotilla, &[&[APP, "--as"], who].concat());
+        let step = step(&explained, "DECISION");
+        let (text, hint) = (step["text"].as_str().unwrap(), step["hint"].as_str());
+        match wanted {
+            None => assert_eq!((code, step["outcome"].as_str()), (0, Some("OK")), "{who:?}: {step:#}"),
+            Some(wanted) => {
+                assert_eq!((code, step["outcome"].as_str()), (14, Some("FAILED")), "{who:?}: {step:#}");
+                assert!(text.contains(wanted) && hint.is_some(), "{who:?}: {step:#}");
+            }
+        }
+    }
+    pull(&client(&flotilla), APP, "latest", &image);
 }

@@ -139,6 +139,9 @@ fn tls_serves_both_versions_of_http_and_the_command_line() {
     let flotilla = site.builder().arg("--init").start();
     assert!(flotilla.endpoint().starts_with("https://"), "{}", flotilla.endpoint());
     let ca = certificate.display().to_string();
+    let unknown = flotilla.command(&["status", "--endpoint", flotilla.endpoint()]).output().unwrap();
+    let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert!(unknown.status.code() == Some(3) && said.contains("--ca-file"), "{said}");
     let rule = ["rule", "add", "docker-hub", "--endpoint", flotilla.endpoint(), "--ca-file", &ca];
     flotilla.run(&rule);
     let url = format!("{}{}", flotilla.endpoint(), manifest_path(APP, "latest"));

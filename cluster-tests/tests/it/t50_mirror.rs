@@ -261,6 +261,7 @@ fn the_blocks_of_the_guide_work_as_they_are_written() {
         fs::write(&file, format!("#!/bin/sh\n{line}\n")).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     };
+    fs::write(at("auth.json"), "{}").unwrap();
     // A newcomer's world: Docker Hub (the scripted one), a running containerd, podman with a store of its own.
     let upstream = format!("{}={}", crate::common::DOCKER_HUB, hub.url());
     program(
@@ -276,7 +277,7 @@ fn the_blocks_of_the_guide_work_as_they_are_written() {
     program("ctr", format!("shift 2\nexec {} \"$@\"", ctr.join(" ")));
     let store = format!("--root {} --runroot {} --tmpdir {} --storage-driver vfs", at("root"), at("run"), at("tmp"));
     program("podman", format!("exec {} {store} \"$@\"", podman.0.display()));
-    let blocks = ["node", "containerd", "docker", "podman", "k3s"].map(block).join("\n");
+    let blocks = ["node", "containerd", "docker", "podman", "k3s", "robot"].map(block).join("\n");
     let after =
         "cat /etc/containerd/certs.d/_default/hosts.toml /etc/docker/daemon.json /etc/rancher/k3s/registries.yaml";
     let script = format!(
@@ -293,11 +294,20 @@ fn the_blocks_of_the_guide_work_as_they_are_written() {
     let mut command = Command::new(&unshare.0);
     command.args(["-m", "--propagation", "private", "bash", "-c", &script]).current_dir(at("work"));
     command.env("PATH", path.unwrap()).env("HOME", home.path());
+    command.env("REGISTRY_AUTH_FILE", at("auth.json"));
     for name in ["AWS_PROFILE", "AWS_ENDPOINT_URL", "FLOTILLA_ENDPOINT", "CONTAINERS_REGISTRIES_CONF"] {
         command.env_remove(name);
     }
     let said = run(&mut command);
-    for word in ["http://127.0.0.1:5002", "registry-mirrors", "endpoint:", "ok ", "is served"] {
+    for word in [
+        "http://127.0.0.1:5002",
+        "registry-mirrors",
+        "endpoint:",
+        "ok ",
+        "is served",
+        "Login Succeeded",
+        "authorization = \"Basic ",
+    ] {
         assert!(said.contains(word), "{word}: {said}");
     }
     let left =

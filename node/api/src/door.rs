@@ -38,6 +38,8 @@ pub struct Door {
     allow_plaintext: bool,
     /// The registry that the mirror stands for where a request names none, by its canonical host.
     pub(crate) mirror_upstream: String,
+    /// The mirror has a listener of its own.
+    pub(crate) mirror_listens: bool,
     /// Metrics and details have a listener of their own.
     pub(crate) admin_apart: bool,
     pub(crate) draining: AtomicBool,
@@ -58,6 +60,7 @@ impl Door {
             registry,
             allow_plaintext: config.http.allow_plaintext,
             mirror_upstream: upstream::parse_host(&config.mirror.upstream).unwrap_or(config.mirror.upstream),
+            mirror_listens: !config.mirror.listen.is_empty(),
             admin_apart: !config.admin.listen.is_empty(),
             draining: AtomicBool::new(false),
             calls: Room::new(CALLS_BYTES),

@@ -49,6 +49,8 @@ pub(crate) enum Entrance {
 /// One request, before anybody knows who sent it.
 pub(crate) struct Arrival {
     pub(crate) entrance: Entrance,
+    /// A Host means the mirror, whatever the listener.
+    pub(crate) has_mirror_hosts: bool,
     /// The registry that the client believes it speaks to.
     pub(crate) ns: Ns,
     pub(crate) client: IpAddr,

@@ -53,7 +53,10 @@ impl CliError {
         match self {
             Self::Step { code, .. } => *code,
             Self::Call(CallError::Transport(error)) | Self::Transport(error) => match error {
-                TransportError::Connect { .. } | TransportError::Exchange { .. } | TransportError::TimedOut { .. } => 3,
+                TransportError::Connect { .. }
+                | TransportError::Handshake { .. }
+                | TransportError::Exchange { .. }
+                | TransportError::TimedOut { .. } => 3,
                 TransportError::TooLarge { .. } => 1,
                 TransportError::ReadCertificates { .. } | TransportError::NoCertificate(_) | TransportError::Tls(_) => {
                     2

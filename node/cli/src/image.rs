@@ -11,7 +11,10 @@ use crate::{
 #[derive(Subcommand, Clone, Debug)]
 pub enum ImageCommand {
     /// List the images of a repository, newest first
-    List { repository: String },
+    List {
+        /// Name of the repository
+        repository: String,
+    },
 }
 
 paged!(DescribeImages, image_details);

@@ -48,11 +48,18 @@ pub enum KeyCommand {
     /// List the keys and whose they are
     List,
     /// Switch a key off: it and all its tokens are refused from now on
-    Disable { id: String },
+    Disable {
+        /// Id of the key, as `flotilla key list` shows it
+        id: String,
+    },
     /// Switch a key on again; tokens of before stay refused
-    Enable { id: String },
+    Enable {
+        /// Id of the key, as `flotilla key list` shows it
+        id: String,
+    },
     /// Remove a key for good, or a robot with its keys
     Remove {
+        /// Id of the key, as `flotilla key list` shows it
         #[arg(required_unless_present = "robot", conflicts_with = "robot")]
         id: Option<String>,
         /// Robot to remove, with all its keys
@@ -61,6 +68,7 @@ pub enum KeyCommand {
     },
     /// Print another key of the same principal, to take the place of ID
     Rotate {
+        /// Id of the key, as `flotilla key list` shows it
         id: String,
         /// As for `create`
         #[arg(long, value_name = "FILE")]
@@ -203,7 +211,7 @@ fn forget(file: Option<File>, error: CliError) -> CliError {
 fn told(key: &mut NewAccessKey, file: Option<File>) -> Result<String, CliError> {
     let Some(File { path, mut file }) = file else {
         return Ok(facts([("key", Some(key.access_key_id.clone())), ("secret", Some(key.secret_access_key.clone()))])
-            + "the secret is not shown again\n");
+            + "the secret is not shown again; `docker login` takes key and secret as user name and password\n");
     };
     let secret = std::mem::take(&mut key.secret_access_key);
     let text =
@@ -232,7 +240,8 @@ mod tests {
         let report = execute_line(&node, &line).await.unwrap();
         assert_eq!(
             report.text,
-            "robot  ci\npulls  hub/*\nkey     AKIA1\nsecret  hush\nthe secret is not shown again\n"
+            "robot  ci\npulls  hub/*\nkey     AKIA1\nsecret  hush\nthe secret is not shown again; `docker login` takes \
+             key and secret as user name and password\n"
         );
         let body = r#"{"robotName":"ci","repositories":["hub/*"]}"#;
         assert_eq!(calls(&node), [("CreateRobot".to_owned(), body.to_owned())]);
@@ -286,7 +295,11 @@ mod tests {
         let made = r#"{"accessKey": {"accessKeyId": "AKIA1", "secretAccessKey": "hush"}}"#;
         let node = FakeNode::start(&[(200, keys), (200, made), (200, keys)]).await;
         let report = execute_line(&node, &["key", "rotate", "AKIA0"]).await.unwrap();
-        assert_eq!(report.text, "key     AKIA1\nsecret  hush\nthe secret is not shown again\n");
+        assert!(
+            report.text.starts_with("key     AKIA1\nsecret  hush\nthe secret is not shown again"),
+            "{}",
+            report.text
+        );
         assert!(report.notes.iter().any(|note| note.contains("flotilla key disable AKIA0")), "{:?}", report.notes);
         assert_eq!(calls(&node)[1], ("CreateAccessKey".to_owned(), r#"{"robotName":"ci"}"#.to_owned()));
         assert_eq!(execute_line(&node, &["key", "rotate", "AKIA9"]).await.unwrap_err().code(), 2);

@@ -73,7 +73,10 @@ pub enum RuleCommand {
     /// List the rules
     List,
     /// Show one rule with its options
-    Show { prefix: String },
+    Show {
+        /// Prefix of the rule, as `flotilla rule list` shows it
+        prefix: String,
+    },
     /// Show which rule, upstream name and template a pull of NAME would use
     #[command(after_long_help = "Examples:\n  \
         flotilla rule check docker-hub/library/nginx:latest\n  \
@@ -86,7 +89,10 @@ pub enum RuleCommand {
         ns: Option<String>,
     },
     /// Remove a rule; what was cached through it stays and keeps serving
-    Remove { prefix: String },
+    Remove {
+        /// Prefix of the rule, as `flotilla rule list` shows it
+        prefix: String,
+    },
     /// Ask the upstream now whether held tags moved, whatever their age
     #[command(after_long_help = "Examples:\n  \
         flotilla rule refresh docker-hub/library/nginx:latest\n  \
@@ -103,6 +109,7 @@ pub enum RuleCommand {
         flotilla rule set quay --allow 'our-org/*' --allow 'prometheus/*'\n  \
         flotilla rule set quay --no-allow                   # everything again")]
     Set {
+        /// Prefix of the rule, as `flotilla rule list` shows it
         prefix: String,
         #[command(flatten)]
         options: RuleOptions,
@@ -110,15 +117,19 @@ pub enum RuleCommand {
         #[arg(long, value_name = "SECONDS")]
         revalidate_after: Option<u64>,
     },
-    /// Give a rule another credential
+    /// Give a rule a credential, or another one
     #[command(after_long_help = "Example:\n  flotilla rule set-secret docker-hub hub")]
     SetSecret {
+        /// Prefix of the rule, as `flotilla rule list` shows it
         prefix: String,
         /// Kept with `flotilla secret put`
         secret: String,
     },
     /// Contact a rule's upstream and sign in there
-    Validate { prefix: String },
+    Validate {
+        /// Prefix of the rule, as `flotilla rule list` shows it
+        prefix: String,
+    },
 }
 
 paged!(DescribePullThroughCacheRules, pull_through_cache_rules);

@@ -41,11 +41,15 @@ pub enum SecretCommand {
     /// List the credentials, without their values
     List,
     /// Show all of a credential but its value
-    Show { name: String },
+    Show {
+        /// Name of the credential
+        name: String,
+    },
     /// Remove a credential in 30 days; its rules stop asking their upstream at once
     #[command(after_long_help = "Images that are held stay and keep serving. Until the day comes, \
         `aws secretsmanager restore-secret` takes the removal back.")]
     Remove {
+        /// Name of the credential
         name: String,
         /// For good, and at once
         #[arg(long)]
@@ -57,6 +61,7 @@ pub enum SecretCommand {
 #[command(group = clap::ArgGroup::new("who").required(true))]
 #[command(group = clap::ArgGroup::new("password").required(true))]
 pub struct PutSecret {
+    /// Name of the credential; AWS calls it ecr-pullthroughcache/NAME
     name: String,
     /// User at the upstream
     #[arg(long, group = "who", value_name = "USER")]
@@ -87,7 +92,12 @@ pub(crate) async fn run(command: SecretCommand, session: &Session) -> Result<Rep
                 secret_string: value.clone(),
                 ..PutSecretValueInput::default()
             };
-            let used = |name: &str| format!("use it with `flotilla rule add PREFIX UPSTREAM --secret {}`", short(name));
+            let used = |name: &str| {
+                let name = short(name);
+                format!(
+                    "use it with `flotilla rule add … --secret {name}`, or `flotilla rule set-secret PREFIX {name}`"
+                )
+            };
             match session.call::<PutSecretValue>(&input).await {
                 Ok(put) => Ok(session.report(&put, || format!("{} has a new value\n", plain(&put.name)))),
                 Err(error) if is_missing(&error) => {

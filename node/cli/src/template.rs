@@ -31,9 +31,13 @@ pub enum TemplateCommand {
     /// List the templates
     List,
     /// Remove a template; repositories made from it stay as they are
-    Remove { prefix: String },
+    Remove {
+        /// Prefix of the template, as `flotilla template list` shows it
+        prefix: String,
+    },
     /// Change a template; what is not named stays. Existing repositories do not change
     Update {
+        /// Prefix of the template, as `flotilla template list` shows it
         prefix: String,
         #[command(flatten)]
         fields: TemplateFields,

@@ -1,6 +1,6 @@
 //! One HTTP exchange with a node, bounded in time and size.
 
-use std::{error::Error, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{error::Error, fmt, io, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, Uri, uri};
@@ -85,12 +85,31 @@ pub enum TransportError {
     Tls(#[source] rustls::Error),
     #[error("cannot reach {endpoint}: is a node running there? `flotilla dev` starts one")]
     Connect { endpoint: Endpoint, source: hyper_util::client::legacy::Error },
+    #[error(
+        "no TLS with {endpoint}: its certificate must be made for that name, and signed by an authority of this machine, \
+         --ca-file or AWS_CA_BUNDLE"
+    )]
+    Handshake { endpoint: Endpoint, source: hyper_util::client::legacy::Error },
     #[error("{endpoint} closed the connection without a whole reply")]
     Exchange { endpoint: Endpoint, source: Box<dyn Error + Send + Sync> },
     #[error("{endpoint} did not answer within {} s", after.as_secs())]
     TimedOut { endpoint: Endpoint, after: Duration },
     #[error("{endpoint} sent a reply of more than {} MiB", MAX_REPLY_BYTES >> 20)]
     TooLarge { endpoint: Endpoint },
+}
+
+/// Whether the other side was there, and what failed is TLS.
+fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        // What an I/O error wraps is not its source, but stands in for it.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = wrapped.map(|inner| -> &(dyn Error + 'static) { inner }).or_else(|| error.source());
+    }
+    false
 }
 
 #[derive(Clone, Debug)]
@@ -131,7 +150,9 @@ impl Transport {
         let endpoint = || self.endpoint.clone();
         let exchange = async {
             let response = self.http.request(request).await.map_err(|source| {
-                if source.is_connect() {
+                if is_of_tls(&source) {
+                    TransportError::Handshake { endpoint: endpoint(), source }
+                } else if source.is_connect() {
                     TransportError::Connect { endpoint: endpoint(), source }
                 } else {
                     TransportError::Exchange { endpoint: endpoint(), source: source.into() }

@@ -22,7 +22,11 @@ pub use self::{
     config::{AccessConfig, Anonymous},
     scope::{Grant, Scope, TooManyScopes, Wanted},
 };
-use self::{decision::Cause, metrics::Metrics, verified::Verified};
+use self::{
+    decision::{Cause, Denial},
+    metrics::Metrics,
+    verified::Verified,
+};
 use crate::{
     Caller, Parts, Permit, ServiceError,
     proposer::Proposer,
@@ -267,6 +271,19 @@ impl Access {
         on: &Resource,
     ) -> Result<Permit<'a>, ServiceError> {
         self.permit(caller, actions, Cause::Pull, on)
+    }
+
+    /// Which of all that a pull asks for is denied to `puller`, and why: for explanations, whose callers may know.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub(crate) fn denial(
+        &self,
+        puller: &Caller,
+        actions: &[Action],
+        on: &Resource,
+    ) -> Result<Option<(Action, Denial)>, ServiceError> {
+        Ok(self.policy.decide(puller, actions, Cause::Pull, on)?.err())
     }
 
     fn permit<'a>(

@@ -50,6 +50,8 @@ pub struct UpstreamHealth {
     pub circuit_open: bool,
     /// Why its credential is of no use; what is held goes on serving.
     pub credential_failure: Option<String>,
+    /// What its rate limit leaves, where it tells.
+    pub rate_limit_remaining: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +93,7 @@ impl Cluster {
                 host: host.to_owned(),
                 circuit_open: self.upstreams.circuit_open(host),
                 credential_failure: failure.or_else(|| self.upstreams.account_refused(host).then(refused)),
+                rate_limit_remaining: self.upstreams.rate_limit_remaining(host),
             }
         });
         Ok(NodeStatus {

@@ -11,7 +11,7 @@ use flotilla_registry::{
     mapping::Namespace,
 };
 
-use crate::{Access, Caller, Permit, Pull, ServiceError, error::chain};
+use crate::{Access, Caller, Permit, Pull, ServiceError};
 
 /// What a pull of a manifest asks for: the read, then what a first one of a covered repository brings about.
 const PULL: [Action; 3] =
@@ -125,7 +125,7 @@ impl Explain {
         };
         let mut steps = vec![mapped(question, &target)];
         let mut examined = self.pull.examine(&target, &question.reference, question.live).await?;
-        let decision = self.decision(question, &target).await?;
+        let decision = self.decision(question, &target)?;
         // The order of a pull: the rule and the template are known before anybody is asked for permission.
         let after = examined.steps.iter().position(|step| step.step == Step::Tag).unwrap_or(examined.steps.len());
         examined.steps.insert(after, decision);
@@ -133,23 +133,18 @@ impl Explain {
         Ok(Explained { repository: Some(target.repository), steps, blobs: examined.blobs })
     }
 
-    async fn decision(&self, question: &Question<'_>, target: &Target) -> Result<ExplainedStep, ServiceError> {
+    /// As the door of the registry asks: whatever a pull may bring about belongs to it.
+    fn decision(&self, question: &Question<'_>, target: &Target) -> Result<ExplainedStep, ServiceError> {
         let resource = Resource::Repository(target.repository.clone());
-        let puller = &question.puller;
         let actions = if target.origin.is_some() { &PULL[..] } else { &PULL[..1] };
-        match self.access.allow_pull(puller, actions, &resource).await {
-            Ok(_) => Ok(ExplainedStep::ok(Step::Decision, format!("{} may pull it", puller.principal))),
-            Err(ServiceError::Denied { action, .. }) => {
-                let text = format!("{} may not {} on '{}'", puller.principal, action.0, target.repository);
-                let hint = "sign in as somebody who may, or see [access.anonymous], the rule's anonymous option, and the \
-                     robot's repositories";
-                Ok(ExplainedStep::failed(Step::Decision, text, hint))
+        let Caller { principal, .. } = &question.puller;
+        Ok(match self.access.denial(&question.puller, actions, &resource)? {
+            None => ExplainedStep::ok(Step::Decision, format!("{principal} may pull it")),
+            Some((action, denial)) => {
+                let text = format!("{principal} may not {} on '{}': {denial}", action.0, target.repository);
+                ExplainedStep::failed(Step::Decision, text, denial.hint())
             }
-            Err(error @ ServiceError::Unavailable { .. }) => {
-                Ok(ExplainedStep::failed(Step::Decision, chain(&error), "the node cannot tell; retry"))
-            }
-            Err(error) => Err(error),
-        }
+        })
     }
 }
 

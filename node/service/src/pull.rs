@@ -130,6 +130,8 @@ pub struct ServedManifest {
     pub bytes: Bytes,
     pub freshness: Freshness,
     pub source: Source,
+    /// What the upstream answered, if it was asked for this request and did.
+    pub upstream_status: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

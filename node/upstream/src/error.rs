@@ -56,6 +56,31 @@ pub enum UpstreamError {
     Loop { host: Arc<str> },
 }
 
+impl UpstreamError {
+    /// The status with which the upstream answered, if it did.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::NotFound { .. } => Some(404),
+            Self::Unauthorized { .. } => Some(401),
+            Self::Denied { .. } => Some(403),
+            Self::Throttled { .. } => Some(429),
+            Self::Loop { .. } => Some(508),
+            Self::Status { status, .. } | Self::Unavailable { source: HttpError::Status { status, .. }, .. } => {
+                Some(*status)
+            }
+            Self::Reserved { .. }
+            | Self::Unavailable { .. }
+            | Self::Busy { .. }
+            | Self::CircuitOpen { .. }
+            | Self::NotARegistry { .. }
+            | Self::Malformed { .. }
+            | Self::Mismatch { .. }
+            | Self::TooLarge { .. }
+            | Self::Blocked { .. } => None,
+        }
+    }
+}
+
 /// Why we are not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

@@ -41,6 +41,11 @@ impl Quota {
         *self.lock() = Some(Told { limit, remaining, until: Instant::now() + until });
     }
 
+    /// What is left by the last word, as long as it is believed.
+    pub(crate) fn remaining(&self) -> Option<u64> {
+        (*self.lock()).filter(|told| told.until > Instant::now()).map(|told| told.remaining)
+    }
+
     /// How long what is left is kept from anonymous callers; `None` while there is enough.
     pub(crate) fn kept(&self) -> Option<Duration> {
         let Told { limit, remaining, until } = (*self.lock())?;
@@ -67,6 +72,7 @@ mod tests {
         let quota = Quota::default();
         assert_eq!(quota.kept(), None, "most upstreams tell nothing");
         quota.hear(&told(&[("ratelimit-limit", "100;w=21600"), ("ratelimit-remaining", "10;w=21600")]));
+        assert_eq!(quota.remaining(), Some(10));
         assert_eq!(quota.kept(), None);
         quota.hear(&told(&[("ratelimit-limit", "100;w=21600"), ("ratelimit-remaining", "9;w=21600")]));
         assert_eq!(quota.kept(), Some(BELIEVED));

@@ -95,6 +95,11 @@ impl Upstream {
         self.session.is_refused() && *self.session.site.name == *host
     }
 
+    /// What the limit of `host` leaves to this account.
+    pub(crate) fn remaining_at(&self, host: &str) -> Option<u64> {
+        self.session.quota.remaining().filter(|_| *self.session.site.name == *host)
+    }
+
     /// Asks for a manifest without its bytes.
     ///
     /// # Errors

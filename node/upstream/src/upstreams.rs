@@ -124,6 +124,12 @@ impl Upstreams {
         self.lock().accounts.values().any(|upstream| upstream.is_refused_at(&host))
     }
 
+    /// What the rate limit of `host` leaves, as it last said; of several accounts, to the one with the least.
+    pub fn rate_limit_remaining(&self, host: &str) -> Option<u64> {
+        let host = canonical(host);
+        self.lock().accounts.values().filter_map(|upstream| upstream.remaining_at(&host)).min()
+    }
+
     /// Whether requests to `host` fail at once because it failed too often of late.
     pub fn circuit_open(&self, host: &str) -> bool {
         self.lock().sites.get(canonical(host).as_str()).is_some_and(|site| site.breaker.is_open())

@@ -56,6 +56,11 @@ impl Handle for ExplainImage {
 }
 
 fn listener(call: &Call<'_>, namespace: Namespace<'_>, mirror: bool) -> ExplainedStep {
+    if mirror && !call.door.mirror_listens && !call.arrival.has_mirror_hosts {
+        let text = "this node has no address or Host that stands in for a registry".to_owned();
+        let hint = Some("set mirror.listen or mirror.hosts; `flotilla dev` takes --mirror-port".to_owned());
+        return ExplainedStep { step: PullStep::Listener, outcome: StepOutcome::Failed, text, hint };
+    }
     let text = match namespace {
         Namespace::Of(host) if mirror => {
             format!("an address or Host of [mirror], where names are those of {host} and own repositories do not exist")

@@ -39,7 +39,7 @@ impl Handle for GetStatus {
             host: health.host,
             circuit_open: health.circuit_open,
             credential_failure: health.credential_failure,
-            rate_limit_remaining: None,
+            rate_limit_remaining: health.rate_limit_remaining,
         };
         Ok(GetStatusOutput {
             version: status.node.version.to_owned(),

@@ -97,6 +97,10 @@ impl HostPolicy {
         }
     }
 
+    pub(crate) fn has_mirror(&self) -> bool {
+        !self.mirror.is_empty()
+    }
+
     /// What replies name as this node. `public_url` is the registry's: a mirror's clients stay where they are.
     pub(crate) fn origin(&self, host: Option<&Authority>, local: SocketAddr, tls: bool, entrance: Entrance) -> Origin {
         if let Some(public) = self.public.as_ref().filter(|_| entrance == Entrance::Registry) {

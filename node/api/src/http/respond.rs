@@ -77,6 +77,7 @@ pub(super) async fn respond<A: Answer>(
     let beside = peer.local.ip().to_canonical().is_loopback() && sender.client.is_loopback();
     let arrival = Arrival {
         entrance,
+        has_mirror_hosts: live.hosts.has_mirror(),
         ns: Ns::read(request.uri(), &live.hosts, &host, peer.local),
         client: sender.client,
         private: sender.tls.unwrap_or(peer.tls || beside),

@@ -1,7 +1,7 @@
 use flotilla_base::{ByteLen, ByteRange};
 use flotilla_oci::{Digest, ErrorCode};
 use flotilla_registry::cache_rule::Target;
-use flotilla_service::{Freshness, Permit, ServiceError};
+use flotilla_service::{Freshness, Permit, ServiceError, Source};
 use flotilla_transfer::Blob;
 use http::{HeaderMap, Response, StatusCode, header, response};
 
@@ -67,7 +67,11 @@ pub(super) async fn get(
         return Ok(reply::finish(response, Body::Empty));
     }
     let served = door.services.pull.blob(permit, target, digest).await?;
-    arrival.record.note(|facts| facts.source = Some(reply::source(served.source)));
+    arrival.record.note(|facts| {
+        facts.source = Some(reply::source(served.source));
+        // Bytes that come from there now follow a head that said so.
+        facts.upstream_status = (served.source != Source::Local).then_some(200);
+    });
     let len = served.len;
     let response = reply::content(&etag, served.freshness);
     let wanted = match headers.get(header::RANGE).map(http::HeaderValue::to_str) {

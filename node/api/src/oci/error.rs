@@ -4,7 +4,7 @@ use flotilla_oci::ErrorCode;
 use flotilla_registry::{Refusal, access::PrincipalArn, mapping::Unmapped};
 use flotilla_service::{Limit, ServiceError};
 use flotilla_transfer::TransferError;
-use flotilla_upstream::{BlockReason, HttpError, UpstreamError};
+use flotilla_upstream::{BlockReason, UpstreamError};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
@@ -77,11 +77,6 @@ impl OciError {
 
     fn retry_after(mut self, after: Duration) -> Self {
         self.0.retry_after = Some(after);
-        self
-    }
-
-    fn of_upstream(mut self, status: Option<u16>) -> Self {
-        self.0.upstream_status = status;
         self
     }
 
@@ -247,23 +242,27 @@ fn from_transfer(error: &TransferError) -> OciError {
         .retry_after(Duration::from_secs(1)),
         TransferError::Stopping => unavailable("stopping", Duration::from_secs(1)),
         // Said while the body flows: nobody reads it as a status.
-        TransferError::SlowClient(_) => unavailable("slow_client", Duration::from_secs(1)),
+        TransferError::SlowClient(_) => unavailable("slow-client", Duration::from_secs(1)),
     }
 }
 
 fn from_upstream(error: &UpstreamError) -> OciError {
+    let mut told = of_upstream(error);
+    told.0.upstream_status = error.status();
+    told
+}
+
+fn of_upstream(error: &UpstreamError) -> OciError {
     use UpstreamError as E;
     match error {
-        E::NotFound { .. } => no_manifest().of_upstream(Some(404)),
-        E::Unauthorized { .. } => upstream_denies().of_upstream(Some(401)),
-        E::Denied { .. } => upstream_denies().of_upstream(Some(403)),
+        E::NotFound { .. } => no_manifest(),
+        E::Unauthorized { .. } | E::Denied { .. } => upstream_denies(),
         E::Throttled { retry_after, .. } => {
             let text = "the upstream registry limits our rate";
             OciError::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, text)
                 .reason("upstream-throttles")
                 .hint("a credential on the cache rule raises the limit of most registries")
                 .retry_after(retry_after.unwrap_or(Duration::from_secs(60)))
-                .of_upstream(Some(429))
         }
         E::Reserved { retry_after, .. } => {
             let text = "the upstream registry's rate limit is nearly used up; the rest is kept for those who sign in";
@@ -274,11 +273,8 @@ fn from_upstream(error: &UpstreamError) -> OciError {
         }
         E::Busy { .. } => unavailable("upstream-busy", Duration::from_secs(1)),
         E::CircuitOpen { retry_after, .. } => unavailable("upstream-circuit-open", *retry_after),
-        E::Unavailable { source, .. } => {
-            let status = if let HttpError::Status { status, .. } = source { Some(*status) } else { None };
-            bad_gateway("upstream-unavailable").of_upstream(status)
-        }
-        E::Status { status, .. } => bad_gateway("upstream-status").of_upstream(Some(*status)),
+        E::Unavailable { .. } => bad_gateway("upstream-unavailable"),
+        E::Status { .. } => bad_gateway("upstream-status"),
         E::NotARegistry { .. } | E::Malformed { .. } => bad_gateway("upstream-malformed"),
         E::Mismatch { .. } => bad_gateway("mismatch"),
         E::TooLarge { .. } => bad_gateway("upstream-too-large"),
@@ -292,7 +288,6 @@ fn from_upstream(error: &UpstreamError) -> OciError {
             OciError::new(StatusCode::LOOP_DETECTED, ErrorCode::Unsupported, text)
                 .reason("upstream-loop")
                 .hint("two caches have rules that lead to each other for this name")
-                .of_upstream(Some(508))
         }
     }
 }

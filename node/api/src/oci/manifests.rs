@@ -19,7 +19,10 @@ pub(super) async fn get(
     headers: &HeaderMap,
 ) -> Result<Response<Body>, ServiceError> {
     let manifest = door.services.pull.manifest(permit, target, reference).await?;
-    arrival.record.note(|facts| facts.source = Some(reply::source(manifest.source)));
+    arrival.record.note(|facts| {
+        facts.source = Some(reply::source(manifest.source));
+        facts.upstream_status = manifest.upstream_status;
+    });
     let etag = ETag::new(&manifest.digest);
     let response = reply::content(&etag, manifest.freshness);
     if etag.matches_any(headers.get_all(header::IF_NONE_MATCH)) {

@@ -48,7 +48,8 @@ pub enum CredentialsError {
     NoKey { path: PathBuf, profile: String, key: &'static str },
     #[error(
         "no keys found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `eval \"$(flotilla env)\"` beside a node \
-         that `flotilla dev` started"
+         that `flotilla dev` started; `flotilla serve --init` writes root's to the file `credentials` in its data folder, \
+         for AWS_SHARED_CREDENTIALS_FILE"
     )]
     None,
 }

@@ -69,9 +69,9 @@ pub(super) struct RuleFacts<'a> {
     pub(super) anonymous_allowed: bool,
 }
 
-/// Why not. For the node's own log: callers are told what they may not do, and not why.
+/// Why not. For the node's own log, and for root who asks: other callers are told what they may not do, and not why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Denial {
+pub(crate) enum Denial {
     #[error("no such principal")]
     Principal,
     #[error("the principal has expired")]
@@ -90,6 +90,25 @@ pub(super) enum Denial {
     Private,
     #[error("anonymous callers may not create repositories")]
     Create,
+}
+
+impl Denial {
+    /// What an operator can do about it.
+    pub(crate) fn hint(self) -> &'static str {
+        match self {
+            Self::Principal => "`flotilla key list` names the robots; else there are `root` and `anonymous`",
+            Self::Expired => "make another robot: `flotilla key create --pull-only --name NAME --expires WHEN`",
+            Self::Action => "only root may do more than pull",
+            Self::Repository => "none of the robot's globs matches the name: `flotilla key create --repositories GLOB`",
+            Self::NotServed => {
+                "access.anonymous.pull lets them in, from the addresses in access.anonymous.networks; or sign in"
+            }
+            Self::Rule => "add the rule's prefix to access.anonymous.rules, or sign in",
+            Self::Credential => "`flotilla rule set PREFIX --anonymous` opens it to everybody; or sign in",
+            Self::Private => "what a credential has fetched stays closed to anonymous callers; sign in",
+            Self::Create => "access.anonymous.create_repositories lets them; or pull it once after signing in",
+        }
+    }
 }
 
 pub(super) fn decide(who: &Who<'_>, action: Action, cause: Cause, on: &Resource) -> Result<(), Denial> {

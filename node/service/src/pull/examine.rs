@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use flotilla_oci::{Manifest, Reference};
-use flotilla_registry::{RepositoryCreation, cache_rule::Target, template::Scenario};
+use flotilla_registry::{Prefix, RepositoryCreation, cache_rule::Target, template::Scenario};
 use flotilla_state::View;
 use flotilla_transfer::Presence;
-use flotilla_upstream::Class;
+use flotilla_upstream::{Class, UpstreamError};
 
 use super::{Freshness, Pull, ServedManifest, failure::Failure};
 use crate::{
@@ -134,10 +134,7 @@ impl Pull {
                 let text = chain(&error);
                 match held.manifest() {
                     Some(_) => ExplainedStep::ok(Step::Upstream, format!("{text}; what is held is served")),
-                    None => {
-                        let hint = format!("`flotilla rule validate {}` asks it for more", origin.rule);
-                        ExplainedStep::failed(Step::Upstream, text, hint)
-                    }
+                    None => ExplainedStep::failed(Step::Upstream, text, hint(&error, &origin.rule)),
                 }
             }
         }
@@ -200,6 +197,27 @@ fn examine_tag(target: &Target, reference: &Reference, held: &Held) -> Explained
             let text = format!("'{reference}' is not in '{}'", target.repository);
             ExplainedStep::failed(Step::Tag, text, "`flotilla image list` shows what is")
         }
+    }
+}
+
+/// What to do about an upstream that does not have it, or does not give it to us.
+fn hint(error: &UpstreamError, rule: &Prefix) -> String {
+    match error {
+        UpstreamError::NotFound { .. } => {
+            "look at the name and the tag; Docker Hub's own images are library/NAME".to_owned()
+        }
+        UpstreamError::Denied { .. } | UpstreamError::Unauthorized { .. } => {
+            format!(
+                "it does not exist there, or rule '{rule}' wants a credential that may read it: `flotilla secret put`"
+            )
+        }
+        UpstreamError::Throttled { .. } | UpstreamError::Reserved { .. } => {
+            format!("most registries allow more to those who sign in: `flotilla rule set-secret {rule} NAME`")
+        }
+        UpstreamError::Blocked { .. } => {
+            "upstream.allow_hosts, allow_networks and realm_allow list where upstreams may lead".to_owned()
+        }
+        _ => format!("`flotilla rule validate {rule}` asks it for more"),
     }
 }
 

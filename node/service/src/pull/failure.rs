@@ -61,6 +61,16 @@ impl Failure {
         text
     }
 
+    /// What the upstream answered, if it did.
+    pub(super) fn upstream_status(&self) -> Option<u16> {
+        match self {
+            Self::Upstream(error) => error.status(),
+            Self::Transfer(TransferError::Upstream(error)) => error.status(),
+            Self::Absent => Some(404),
+            _ => None,
+        }
+    }
+
     pub(super) fn into_error(self) -> ServiceError {
         match self {
             Self::Refused(refusal) => ServiceError::Refused(refusal),

@@ -21,6 +21,9 @@ use super::{
 };
 use crate::{Caller, ServiceError};
 
+/// What an upstream says with a manifest, or when it confirms one.
+const ANSWERED: u16 = 200;
+
 impl Pull {
     pub(super) async fn serve_manifest(
         self: &Arc<Self>,
@@ -257,7 +260,7 @@ impl Pull {
         let Image { digest, media_type, bytes } = image;
         self.manifests.put(digest, bytes.clone());
         let source = if freshness == Freshness::Passthrough { Source::Passthrough } else { Source::Upstream };
-        ServedManifest { digest, media_type, bytes, freshness, source }
+        ServedManifest { digest, media_type, bytes, freshness, source, upstream_status: Some(ANSWERED) }
     }
 
     /// An image of the repository.
@@ -288,7 +291,10 @@ impl Pull {
                 bytes
             }
         };
-        Ok(ServedManifest { digest: *digest, media_type: image.media_type, bytes, freshness, source: Source::Local })
+        // Of all that is held, only this has just been confirmed.
+        let upstream_status = (freshness == Freshness::Miss).then_some(ANSWERED);
+        let (media_type, source) = (image.media_type, Source::Local);
+        Ok(ServedManifest { digest: *digest, media_type, bytes, freshness, source, upstream_status })
     }
 
     pub(super) async fn barrier(&self) -> Result<(), Failure> {

@@ -173,7 +173,9 @@ impl Pull {
         };
         drop(view);
         tracing::debug!(repository = %target.repository, %tag, ?failure, "held image is served without validation");
-        self.as_held(target, held.digest, Freshness::Stale, validation)
+        let mut checked = self.as_held(target, held.digest, Freshness::Stale, validation)?;
+        checked.served.upstream_status = failure.upstream_status();
+        Ok(checked)
     }
 
     fn as_held(
