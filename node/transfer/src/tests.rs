@@ -257,7 +257,8 @@ async fn a_circle_fails_the_one_who_came_in_it() {
         tokio::spawn(async move { transfer.open_unproven(&wanted, &Class::Authenticated.into(), &unheard()).await })
     };
     let second = opening();
-    bench.followers(&wanted(&bytes, "a").digest, 3).await;
+    // One of them holds on to it twice.
+    bench.followers(&wanted(&bytes, "a").digest, 4).await;
     gate.send(()).unwrap();
     assert!(first.await.unwrap().err().unwrap().is_circle());
     assert_eq!(drained(local(second.await.unwrap().unwrap())).await.unwrap(), bytes);

@@ -246,14 +246,14 @@ impl Pull {
         };
         if let Some(blob) = opened {
             if trusted {
-                self.proven.put((target.repository.clone(), wanted.digest), proven, PROVEN);
+                self.proven.put((target.repository.clone(), wanted.digest), proven.clone(), PROVEN);
                 if let Blob::Local(reader) = &blob {
-                    self.spawn_link(target, origin, wanted.digest, blob.len(), reader.sealing());
+                    self.spawn_link(target, proven, wanted.digest, blob.len(), reader.sealing());
                 }
                 return Ok(Some((Verdict::Has, Some(blob))));
             }
             if let Blob::Local(reader) = &blob {
-                self.spawn_link(target, origin, wanted.digest, blob.len(), reader.sealing());
+                self.spawn_link(target, proven, wanted.digest, blob.len(), reader.sealing());
                 return Ok(Some((Verdict::Delivers, Some(blob))));
             }
             // It passes by, to this client alone.
@@ -273,10 +273,10 @@ impl Pull {
         {
             return Err(Failure::Transfer(TransferError::Mismatch(wanted.digest)));
         }
-        self.proven.put((target.repository.clone(), wanted.digest), proven, PROVEN);
+        self.proven.put((target.repository.clone(), wanted.digest), proven.clone(), PROVEN);
         let blob = self.transfer.open(wanted).await?;
         if let Blob::Local(reader) = &blob {
-            self.spawn_link(target, origin, wanted.digest, blob.len(), reader.sealing());
+            self.spawn_link(target, proven, wanted.digest, blob.len(), reader.sealing());
         }
         Ok(Some((Verdict::Has, Some(blob))))
     }
@@ -296,26 +296,30 @@ impl Pull {
 
     /// Records the link of a blob that passed by: its bytes were the proof.
     fn delivered(self: &Arc<Self>, target: &Target, origin: &Origin, digest: &Digest) -> Delivered {
-        let (pull, target, origin, digest) = (self.clone(), target.clone(), origin.clone(), *digest);
-        Arc::new(move |len| pull.spawn_link(&target, &origin, digest, len, None))
+        let (pull, target, proven, digest) = (self.clone(), target.clone(), self.proven(origin).ok(), *digest);
+        Arc::new(move |len| {
+            if let Some(proven) = &proven {
+                pull.spawn_link(&target, proven.clone(), digest, len, None);
+            }
+        })
     }
 
-    /// Records the link of a blob that was proven, once it is sealed.
+    /// Records the link of a blob that was proven, once it is sealed. `proven` was read before upstream was asked.
     fn spawn_link(
         self: &Arc<Self>,
         target: &Target,
-        origin: &Origin,
+        proven: Proven,
         digest: Digest,
         size: ByteLen,
         sealing: Option<Sealing>,
     ) {
         // Read now: a repository that is deleted and made again meanwhile is another one.
         let incarnation = self.view.load().tables().repository(&target.repository);
-        let (Ok(incarnation), Ok(proven)) = (incarnation, self.proven(origin)) else { return };
+        let Ok(incarnation) = incarnation else { return };
         let link = LinkBlob {
             repository: target.repository.clone(),
             expect_incarnation: incarnation.map(|repository| repository.incarnation),
-            origin: Some(origin.clone()),
+            origin: Some(proven.origin.clone()),
             digest,
             size,
             copies: Vec::new(),
