@@ -89,11 +89,7 @@ impl Sealed {
     }
 
     /// Every way to ask for the image, or for whether it is there: with the client that asks and the headers.
-    fn ways(
-        &self,
-        asker: &Client,
-        mirror: &Client,
-    ) -> Vec<(Client, &'static str, String, Vec<(&'static str, String)>)> {
+    fn ways(&self, asker: &Client, mirror: &Client) -> Vec<Way> {
         let (digest, blobs) = (self.image.digest(), &self.image.blobs);
         let tag = format!("\"{digest}\"");
         let mut ways = Vec::new();
@@ -130,6 +126,9 @@ impl Sealed {
         assert!(self.hub.requests().is_empty(), "upstream was asked: {:?}", self.hub.requests());
     }
 }
+
+/// Who asks, and how: method, path, headers.
+type Way = (Client, &'static str, String, Vec<(&'static str, String)>);
 
 fn basic_auth() -> Auth {
     Auth::Basic { user: "robot".into(), password: PASSWORD.into() }
@@ -232,7 +231,7 @@ fn a_robot_reaches_nothing_but_what_it_is_given() {
     let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("{}:{}", robot.id, robot.secret)));
     let its = sealed.nobody().with("Authorization", &basic);
     let mirror = sealed.mirror().with("Authorization", &basic);
-    let aws = Aws { access_key_id: robot.id.clone(), secret: robot.secret.clone(), ..sealed.aws.clone() };
+    let aws = Aws { access_key_id: robot.id, secret: robot.secret, ..sealed.aws.clone() };
     for held in [false, true] {
         if held {
             sealed.hold();
@@ -411,7 +410,7 @@ fn forged_headers_lead_nowhere() {
 
     let cluster = sealed.aws.flotilla("GetStatus", &json!({}))["clusterId"].as_str().unwrap().to_owned();
     let root = signed_in(&sealed.flotilla);
-    for hops in [cluster.clone(), format!("a, {cluster}"), vec!["x"; 9].join(",")] {
+    for hops in [cluster.clone(), format!("a, {cluster}"), ["x"; 9].join(",")] {
         assert_eq!(root.request("GET", &path, &[("flotilla-hop", &hops)], b"").status, 508, "{hops}");
     }
     assert!(sealed.hub.requests().is_empty());
