@@ -32,6 +32,7 @@ mod t30_memory;
 mod t30_stale;
 mod t40_aws_input;
 mod t40_bad_input;
+mod t45_attacks;
 mod t50_aws_clients;
 mod t50_cli;
 mod t50_clients;

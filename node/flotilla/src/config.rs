@@ -13,7 +13,7 @@ use flotilla_service::{AccessConfig, LimitsConfig, PullConfig, RulesConfig};
 use flotilla_upstream::UpstreamConfig;
 use serde::{Deserialize, Deserializer, de};
 
-use crate::reload::Keys;
+use crate::{reload::Keys, toml_error};
 
 /// What `flotilla config default` prints. A test holds it against the defaults in code.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");
@@ -205,9 +205,10 @@ impl Config {
         }
         let text = std::fs::read_to_string(path).map_err(read)?;
         let parse = |reason: String| ConfigError::Parse { path: path.to_owned(), reason };
-        let config: Self = toml::from_str(&text).map_err(|error| parse(error.to_string()))?;
+        let unreadable = |error| parse(toml_error::explain(&text, &error));
+        let config: Self = toml::from_str(&text).map_err(unreadable)?;
         config.check().map_err(|error| parse(error.to_string()))?;
-        let keys = Keys::of(&text).map_err(|error| parse(error.to_string()))?;
+        let keys = Keys::of(&text).map_err(unreadable)?;
         Ok((config, keys))
     }
 

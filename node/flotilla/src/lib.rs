@@ -13,6 +13,7 @@ mod reload;
 mod serve;
 mod signals;
 mod telemetry;
+mod toml_error;
 
 pub use args::main;
 pub use assemble::{Assembled, StartError, Surroundings, assemble};

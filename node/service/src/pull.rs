@@ -111,7 +111,8 @@ pub struct Pull {
     /// With the version of the rule under which it was said.
     noes: Recent<(Name, Reference), (u64, Failure)>,
     proven: Recent<(Name, Digest), Proven>,
-    lens: Recent<(Name, Digest), ByteLen>,
+    /// Lengths, with the rule under which they were told.
+    lens: Recent<(Name, Digest), (Proven, ByteLen)>,
     checks: Checks,
     /// Links that wait for their blob to be sealed, or for their record.
     linking: watch::Sender<usize>,

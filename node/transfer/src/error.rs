@@ -42,6 +42,11 @@ impl TransferError {
         }
     }
 
+    /// It says what the request of the one who began this came through, and nothing about others.
+    pub(crate) fn is_circle(&self) -> bool {
+        matches!(self, Self::Upstream(error) if matches!(**error, UpstreamError::Loop { .. }))
+    }
+
     /// Of a body that ended with an error. `source` is named when the error does not.
     pub(crate) fn of_body(digest: &Digest, source: &str, error: StreamError) -> Self {
         match error.0.downcast::<UpstreamError>() {

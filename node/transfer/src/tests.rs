@@ -241,6 +241,34 @@ async fn a_source_without_the_blob_does_not_fail_those_whose_source_has_it() {
     assert!(matches!(unproven, Err(TransferError::Nowhere(_))), "it proved nothing, and gets nothing (6)");
 }
 
+/// What the first one's request came through is no business of those who join.
+#[tokio::test]
+async fn a_circle_fails_the_one_who_came_in_it() {
+    let bench = Bench::new().await;
+    let bytes = blob_of(12, LEN);
+    let gate = bench.fetch.script_gated("a", Reply::Circle);
+    bench.fetch.script("a", [Reply::body(&bytes)]);
+    bench.fetch.trust("a");
+    let opening = || {
+        let (transfer, wanted) = (bench.transfer.clone(), wanted(&bytes, "a"));
+        tokio::spawn(async move { transfer.open(&wanted).await })
+    };
+    let first = opening();
+    bench.fetch.asked("a").await;
+    let unproven = {
+        let (transfer, wanted) = (bench.transfer.clone(), wanted(&bytes, "a"));
+        tokio::spawn(async move { transfer.open_unproven(&wanted, &Class::Authenticated.into(), &unheard()).await })
+    };
+    let second = opening();
+    // One of them holds on to it twice.
+    bench.followers(&wanted(&bytes, "a").digest, 4).await;
+    gate.send(()).unwrap();
+    assert!(first.await.unwrap().err().unwrap().is_circle());
+    assert_eq!(drained(local(second.await.unwrap().unwrap())).await.unwrap(), bytes);
+    assert_eq!(drained(local(unproven.await.unwrap().unwrap().unwrap())).await.unwrap(), bytes);
+    assert_eq!(bench.fetch.opened().len(), 2, "once more, for both");
+}
+
 #[tokio::test]
 async fn what_an_unbelieved_origin_leads_takes_nobody_elses_bytes() {
     let bench = Bench::new().await;

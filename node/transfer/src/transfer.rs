@@ -150,10 +150,13 @@ impl Transfer {
             if let Found::Sealed(reader) = self.core.blobs.find(&wanted.digest).await? {
                 return Ok(Blob::Local(self.reader(reader, wanted, None)));
             }
-            if let Some(joined) = self.join(wanted, None, None).await?
-                && let Some(blob) = self.follow(joined, wanted, &unheard()).await?
-            {
-                return Ok(blob);
+            let Some(joined) = self.join(wanted, None, None).await? else { continue };
+            let led = joined.led;
+            match self.follow(joined, wanted, &unheard()).await {
+                Ok(Some(blob)) => return Ok(blob),
+                Ok(None) => {}
+                Err(error) if error.is_circle() && !led => {}
+                Err(error) => return Err(error),
             }
         }
         Err(TransferError::Busy)
@@ -215,7 +218,12 @@ impl Transfer {
                 return Ok(None);
             }
             let (fill, led) = (joined.follow.clone(), joined.led);
-            let Some(blob) = self.follow(joined, wanted, done).await? else { continue };
+            let blob = match self.follow(joined, wanted, done).await {
+                Ok(Some(blob)) => blob,
+                Ok(None) => continue,
+                Err(error) if error.is_circle() && !led => continue,
+                Err(error) => return Err(error),
+            };
             return match blob {
                 Blob::Local(_) if !alone && !fill.fill().is_delivered_by(origin) => {
                     match fill.fill().failure_for(Some(origin)) {

@@ -93,6 +93,8 @@ impl Pull {
             };
             let verdict = flight.wait_for(Option::is_some).await.ok().and_then(|verdict| verdict.clone());
             match verdict {
+                // Under another rule, or another credential, it proves nothing: the next round asks again.
+                Some(Verdict::Has) if !self.is_proven(target, origin, digest) => {}
                 Some(Verdict::Has) => return self.open(caller, &wanted).await,
                 Some(Verdict::MustDeliver) => {
                     let payer = self.limits.payer(caller);
@@ -101,6 +103,8 @@ impl Pull {
                 }
                 // Joined too late to raise it; the next round proves for this caller.
                 Some(Verdict::Not(failure)) if failure.is_of_its_class() && wanted.class > Class::Anonymous => {}
+                // What the other's request came through, or claims to have, says nothing about this one.
+                Some(Verdict::Not(failure)) if failure.is_circle() => {}
                 Some(Verdict::Not(failure)) => return Err(failure),
                 Some(Verdict::Delivers) => {
                     let done = self.delivered(target, origin, digest);
@@ -219,14 +223,14 @@ impl Pull {
         };
         if let Some(blob) = opened {
             if trusted {
-                self.proven.put((target.repository.clone(), wanted.digest), proven, PROVEN);
+                self.proven.put((target.repository.clone(), wanted.digest), proven.clone(), PROVEN);
                 if let Blob::Local(reader) = &blob {
-                    self.spawn_link(target, origin, wanted.digest, blob.len(), reader.sealing());
+                    self.spawn_link(target, proven, wanted.digest, blob.len(), reader.sealing());
                 }
                 return Ok(Some((Verdict::Has, Some(blob))));
             }
             if let Blob::Local(reader) = &blob {
-                self.spawn_link(target, origin, wanted.digest, blob.len(), reader.sealing());
+                self.spawn_link(target, proven, wanted.digest, blob.len(), reader.sealing());
                 return Ok(Some((Verdict::Delivers, Some(blob))));
             }
             // It passes by, to this client alone.
@@ -246,10 +250,10 @@ impl Pull {
         {
             return Err(Failure::Transfer(TransferError::Mismatch(wanted.digest)));
         }
-        self.proven.put((target.repository.clone(), wanted.digest), proven, PROVEN);
+        self.proven.put((target.repository.clone(), wanted.digest), proven.clone(), PROVEN);
         let blob = self.transfer.open(wanted).await?;
         if let Blob::Local(reader) = &blob {
-            self.spawn_link(target, origin, wanted.digest, blob.len(), reader.sealing());
+            self.spawn_link(target, proven, wanted.digest, blob.len(), reader.sealing());
         }
         Ok(Some((Verdict::Has, Some(blob))))
     }
@@ -286,7 +290,8 @@ impl Pull {
             return self.link(&target.repository, digest)?.ok_or(Failure::Absent);
         };
         let key = (target.repository.clone(), *digest);
-        if let Some(len) = self.lens.get(&key) {
+        let proven = self.proven(origin)?;
+        if let Some((_, len)) = self.lens.get(&key).filter(|(under, _)| *under == proven) {
             return Ok(len);
         }
         if self.is_proven(target, origin, digest)
@@ -304,7 +309,7 @@ impl Pull {
             let host = origin.rule.as_str().into();
             Failure::Upstream(UpstreamError::Malformed { host, reason: "a HEAD without a length" })
         })?;
-        self.lens.put(key, len, LEN_KNOWN);
+        self.lens.put(key, (proven, len), LEN_KNOWN);
         Ok(len)
     }
 

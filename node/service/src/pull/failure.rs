@@ -91,6 +91,11 @@ impl Failure {
         matches!(self, Self::Busy | Self::Upstream(UpstreamError::Reserved { .. } | UpstreamError::Busy { .. }))
     }
 
+    /// It says what the request of the one who led came through, and nothing about others.
+    pub(super) fn is_circle(&self) -> bool {
+        matches!(self, Self::Upstream(UpstreamError::Loop { .. }))
+    }
+
     /// The leader of the work is gone without a word: its task was cut.
     pub(super) fn abandoned() -> Self {
         Self::Unavailable(RETRY_AFTER)

@@ -12,7 +12,10 @@ use flotilla_runtime::Flight;
 use flotilla_state::{LinkBlob, Op};
 use flotilla_transfer::{Delivered, Sealing};
 
-use super::{Pull, blob::PROVEN};
+use super::{
+    Pull,
+    blob::{PROVEN, Proven},
+};
 use crate::ServiceError;
 
 /// Attempts to record a link. The next pull proves it again, so losing one costs a HEAD.
@@ -37,26 +40,30 @@ impl Drop for Pending {
 impl Pull {
     /// Records the link of a blob that passed by: its bytes were the proof.
     pub(super) fn delivered(self: &Arc<Self>, target: &Target, origin: &Origin, digest: &Digest) -> Delivered {
-        let (pull, target, origin, digest) = (self.clone(), target.clone(), origin.clone(), *digest);
-        Arc::new(move |len| pull.spawn_link(&target, &origin, digest, len, None))
+        let (pull, target, proven, digest) = (self.clone(), target.clone(), self.proven(origin).ok(), *digest);
+        Arc::new(move |len| {
+            if let Some(proven) = &proven {
+                pull.spawn_link(&target, proven.clone(), digest, len, None);
+            }
+        })
     }
 
-    /// Records the link of a blob that was proven, once it is sealed.
+    /// Records the link of a blob that was proven, once it is sealed. `proven` was read before upstream was asked.
     pub(super) fn spawn_link(
         self: &Arc<Self>,
         target: &Target,
-        origin: &Origin,
+        proven: Proven,
         digest: Digest,
         size: ByteLen,
         sealing: Option<Sealing>,
     ) {
         // Read now: a repository that is deleted and made again meanwhile is another one.
         let incarnation = self.view.load().tables().repository(&target.repository);
-        let (Ok(incarnation), Ok(proven)) = (incarnation, self.proven(origin)) else { return };
+        let Ok(incarnation) = incarnation else { return };
         let link = LinkBlob {
             repository: target.repository.clone(),
             expect_incarnation: incarnation.map(|repository| repository.incarnation),
-            origin: Some(origin.clone()),
+            origin: Some(proven.origin.clone()),
             digest,
             size,
             copies: Vec::new(),

@@ -23,6 +23,8 @@ use crate::{Caller, ServiceError};
 
 /// What an upstream says with a manifest, or when it confirms one.
 const ANSWERED: u16 = 200;
+/// Circles of other callers that one looks beyond.
+const CIRCLES_MOST: usize = 3;
 
 impl Pull {
     pub(super) async fn serve_manifest(
@@ -139,7 +141,9 @@ impl Pull {
         lead: impl Fn(Lead<LeaseKey, Result<T, Failure>>, Arc<Standing<LeaseKey>>),
     ) -> Result<T, Failure> {
         let mut is_last = caller.principal.is_anonymous();
+        let mut circles = 0;
         loop {
+            let mut leads = false;
             let standing = self.turns.join(key, caller.class());
             let mut outcome = match flights.follow(key) {
                 Some(outcome) => outcome,
@@ -148,7 +152,7 @@ impl Pull {
                     match flights.claim(key.clone()) {
                         Flight::Follow(outcome) => outcome,
                         Flight::Lead(leading) => {
-                            is_last = true;
+                            (is_last, leads) = (true, true);
                             let outcome = leading.follow();
                             lead(leading, standing.clone());
                             outcome
@@ -160,6 +164,8 @@ impl Pull {
             match ended.unwrap_or_else(|| Err(Failure::abandoned())) {
                 // Joined too late to raise it: what anonymous callers are refused is no answer for this one.
                 Err(failure) if failure.is_of_its_class() && !is_last => is_last = true,
+                // Anybody can claim to come through caches that he does not come through.
+                Err(failure) if failure.is_circle() && !leads && circles < CIRCLES_MOST => circles += 1,
                 ended => return ended,
             }
         }

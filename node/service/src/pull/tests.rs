@@ -1,6 +1,7 @@
 mod bench;
 mod evicted;
 mod limits;
+mod shared;
 mod upstream;
 
 use std::time::Duration;

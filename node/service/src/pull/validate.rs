@@ -8,7 +8,7 @@ use flotilla_registry::{
     Refusal,
     cache_rule::{Origin, Target},
 };
-use flotilla_runtime::Recent;
+use flotilla_runtime::{Recent, Trail};
 use flotilla_state::{TagRecord, View};
 use flotilla_upstream::{Class, Turn, UpstreamError};
 
@@ -165,6 +165,10 @@ impl Pull {
             Failure::Absent => {
                 self.checks.wait(&target.repository, tag, ttl, RECHECK_GONE);
                 Validation::MissingUpstream
+            }
+            // Nobody else waits for it: whoever claims to come through many caches could freeze a tag.
+            circle if circle.is_circle() && !Trail::current().hops().is_empty() => {
+                Validation::UpstreamFailed(circle.explain())
             }
             other => {
                 self.checks.wait(&target.repository, tag, ttl, retry_after(other));

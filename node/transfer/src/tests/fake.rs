@@ -95,6 +95,7 @@ type Script = VecDeque<(Option<oneshot::Receiver<()>>, Reply)>;
 pub(super) enum Reply {
     Absent,
     Throttled,
+    Circle,
     /// The bytes from the asked offset to this end, then a cut if that is not theirs.
     Body(Bytes, usize),
     Fed(usize, mpsc::Receiver<Result<Bytes, StreamError>>),
@@ -175,6 +176,7 @@ impl Fetch for FakeFetch {
                     let error = UpstreamError::Throttled { host, retry_after: None };
                     Err(TransferError::of_upstream(digest, error))
                 }
+                Reply::Circle => Err(TransferError::of_upstream(digest, UpstreamError::Loop { host })),
                 Reply::Body(bytes, end) => {
                     let (feed, fed) = mpsc::channel(4096);
                     let from = usize::try_from(from).unwrap();

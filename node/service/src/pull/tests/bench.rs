@@ -123,6 +123,7 @@ impl Bench {
         let upstreams = UpstreamConfig {
             hosts: hosts(upstream.port),
             concurrency: limits.concurrency,
+            hop_header_id: "cluster".into(),
             ..UpstreamConfig::default()
         };
         let upstreams = Upstreams::new(host.clone(), upstreams, &mut registry).unwrap();

@@ -16,6 +16,9 @@ use tokio::{
 
 use super::bench::digest_of;
 
+/// Answered as a circle, as by an upstream that is a cache of this name.
+pub(super) const FORGED_HOP: &str = "forged";
+
 #[derive(Clone)]
 pub(super) struct Upstream {
     pub port: u16,
@@ -151,7 +154,8 @@ impl Upstream {
                 let from = value.trim().strip_prefix("bytes=")?.strip_suffix('-')?;
                 name.eq_ignore_ascii_case("range").then(|| from.parse::<usize>().unwrap())
             });
-            let (mut head, body) = self.answer(&path, range);
+            let is_circle = head.iter().any(|line| line.starts_with("flotilla-hop:") && line.contains(FORGED_HOP));
+            let (mut head, body) = self.answer(&path, range, is_circle);
             if let Some((remaining, limit)) = self.state().quota {
                 let told =
                     format!("\r\nratelimit-limit: {limit};w=21600\r\nratelimit-remaining: {remaining};w=21600\r\n\r\n");
@@ -169,13 +173,14 @@ impl Upstream {
         }
     }
 
-    fn answer(&self, path: &str, range: Option<usize>) -> (String, Bytes) {
+    fn answer(&self, path: &str, range: Option<usize>, is_circle: bool) -> (String, Bytes) {
         let state = self.state();
         let status = |status: u16| {
             let wait = if status == 429 { "retry-after: 30\r\n" } else { "" };
             (format!("HTTP/1.1 {status} X\r\n{wait}content-length: 0\r\n\r\n"), Bytes::new())
         };
         match (state.status, state.content.get(path)) {
+            _ if is_circle => status(508),
             (Some(code), _) => status(code),
             (None, None) => status(404),
             (None, Some((media_type, digest, bytes))) => {
