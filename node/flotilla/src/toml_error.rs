@@ -5,8 +5,19 @@ pub(crate) fn explain(text: &str, error: &toml::de::Error) -> String {
     let what = without_value(error.message());
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return what };
     let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    format!("line {line}, column {column}: {what}")
+    let begun = before.rsplit('\n').next().unwrap_or_default();
+    let column = begun.chars().count() + 1;
+    match key(begun) {
+        Some(key) => format!("line {line}, column {column}: {key}: {what}"),
+        None => format!("line {line}, column {column}: {what}"),
+    }
+}
+
+/// The key of a line, of which `begun` leads up to its value. Only what a key may look like: nothing of a value.
+fn key(begun: &str) -> Option<&str> {
+    let key = begun.split_once('=')?.0.trim();
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (!key.is_empty() && key.chars().all(is_bare)).then_some(key)
 }
 
 /// serde says "invalid type: string "x", expected a sequence": what it found goes, what our types expect stays.
@@ -53,6 +64,6 @@ mod tests {
     fn where_and_what_is_said() {
         let text = "[a]\nb = \"x\"\n";
         let error = toml::from_str::<std::collections::BTreeMap<String, std::collections::BTreeMap<String, u8>>>(text);
-        assert_eq!(explain(text, &error.unwrap_err()), "line 2, column 5: invalid type, expected u8");
+        assert_eq!(explain(text, &error.unwrap_err()), "line 2, column 5: b: invalid type, expected u8");
     }
 }
