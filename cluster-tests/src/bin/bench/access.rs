@@ -12,6 +12,8 @@ use crate::{
 
 const CONNECTIONS: usize = 64;
 
+const REPOSITORY: &str = "docker-hub/library/app";
+
 /// What is compared with: whom nobody has to recognise.
 const NOBODY: &str = "no credentials";
 
@@ -24,9 +26,14 @@ pub fn heads(flotilla: &Path, effort: Effort, table: &mut Table) {
     let (hub, image) = (Upstream::start(), Image::oci(1, &[1000]));
     hub.put("library/app", "v1", &image);
     let flotilla = in_front_of(flotilla, &hub.url());
-    let path = "/v2/docker-hub/library/app/manifests/v1";
+    let path = &format!("/v2/{REPOSITORY}/manifests/v1");
     assert_eq!(flotilla.client().get(path).status, 200, "it is held from here on");
     let callers = callers(&flotilla);
+    for (name, authorization) in &callers {
+        let client = flotilla.client();
+        let client = authorization.iter().fold(client, |client, value| client.with("Authorization", value));
+        assert_eq!(client.get(path).status, 200, "{name}");
+    }
     let (mut rates, mut costs) = (BTreeMap::<_, Vec<f64>>::new(), BTreeMap::<_, Vec<f64>>::new());
     for _ in 0..effort.rounds {
         for (name, authorization) in &callers {
@@ -64,7 +71,8 @@ fn callers(flotilla: &cluster_tests::Flotilla) -> Vec<(&'static str, Option<Stri
     let root = Aws::root(flotilla);
     let key = basic(&root.access_key_id, &root.secret);
     let login = basic("AWS", flotilla.run(&["login-password"]).trim());
-    let token = flotilla.client().with("Authorization", &key).get("/v2/token?service=flotilla").json();
+    let realm = format!("/v2/token?service=flotilla&scope=repository:{REPOSITORY}:pull");
+    let token = flotilla.client().with("Authorization", &key).get(&realm).json();
     let bearer = format!("Bearer {}", token["token"].as_str().expect("a token"));
     vec![
         (NOBODY, None),
