@@ -25,7 +25,7 @@ pub(super) enum Payload {
 /// Services that clients expect beside a registry, by target or by API version, and what to say about them.
 const ELSEWHERE: [(&str, &str); 8] = [
     ("2010-05-15", "CloudFormation is not served here; see flotilla apply"),
-    ("2010-05-08", "IAM is not served here yet: the root principal is the only one"),
+    ("2010-05-08", "IAM is not served here yet; see flotilla key for access keys and robots"),
     ("secretsmanager", "Of Secrets Manager only what credentials of cache rules need is served here"),
     ("TrentService", "KMS is not served here: encryption settings are stored and returned"),
     ("AmazonSSM", "Systems Manager is not served here"),
